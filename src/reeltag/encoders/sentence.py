@@ -1,0 +1,76 @@
+"""Sentence embeddings through sentence-transformers; all-MiniLM-L6-v2 is embedded and needs no download."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reeltag.encoders.contract import has_content
+from reeltag.encoders.pretrained import (
+    device_and_precision,
+    embedded_minilm,
+    folder_fingerprint,
+    model_folder,
+    quiet_loading,
+)
+from reeltag.errors import EncoderError, MissingExtraError
+from reeltag.features import Values
+
+
+class SentenceEncoder:
+    """A sentence-transformers model with its own pooling.
+
+    Args:
+        model: ``minilm`` for the embedded model, else a local folder or a name on the hub.
+        batch_size: Texts per forward pass.
+    """
+
+    def __init__(self, model: str = "minilm", batch_size: int = 64) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.name = Path(model).name.replace(".", "-")
+
+    @cached_property
+    def _folder(self) -> Path:
+        return embedded_minilm() if self.model == "minilm" else model_folder(self.model)
+
+    @cached_property
+    def _loaded(self) -> Any:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError:
+            raise MissingExtraError("sentence-transformers", "text", f"the text encoder {self.model!r}") from None
+        quiet_loading()
+        device, dtype = device_and_precision()
+        try:
+            return SentenceTransformer(str(self._folder), device=device, local_files_only=True).to(dtype)
+        except (OSError, ValueError, KeyError) as error:
+            raise EncoderError(f"text encoder {self.model!r}: cannot be loaded from {self._folder} ({error})") from None
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return int(self._loaded.get_embedding_dimension())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the model's files and the precision it runs in."""
+        return f"sentence-{folder_fingerprint(self._folder)}-{device_and_precision()[1]}"
+
+    def encode(self, batch: Sequence[str]) -> tuple[Values, npt.NDArray[np.bool_]]:
+        """Return unit vectors (n, dim) and which texts are not blank."""
+        present = has_content(batch)
+        values = np.zeros((len(batch), self.dim), np.float32)
+        if present.any():
+            texts = [text for text, filled in zip(batch, present, strict=True) if filled]
+            vectors = self._loaded.encode(
+                texts, batch_size=self.batch_size, convert_to_tensor=True, normalize_embeddings=True,
+                show_progress_bar=False,
+            )  # fmt: skip
+            values[present] = vectors.float().cpu().numpy()
+        return values, present

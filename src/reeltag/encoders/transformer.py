@@ -1,0 +1,101 @@
+"""Any text model of transformers: BERT with the mean of its last four layers, or the text tower of CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from reeltag.encoders.contract import has_content
+from reeltag.encoders.pretrained import device_and_precision, folder_fingerprint, model_folder, quiet_loading
+from reeltag.errors import EncoderError, MissingExtraError
+from reeltag.features import Values
+
+_DEFAULT_MAX_TOKENS = 512
+
+
+class TransformerEncoder:
+    """Mean of the last four hidden layers over the tokens of a text (seed 003: BERT, mean of the last four layers).
+
+    For CLIP models, whose text tower is trained to be read at one place, the projected text embedding is taken.
+
+    Args:
+        model: A local folder or a name on the hub.
+        batch_size: Texts per forward pass.
+    """
+
+    def __init__(self, model: str, batch_size: int = 32) -> None:
+        self.model = model
+        self.batch_size = batch_size
+        self.name = Path(model).name.replace(".", "-")
+
+    @cached_property
+    def _folder(self) -> Path:
+        return model_folder(self.model)
+
+    @cached_property
+    def _loaded(self) -> tuple[Any, Any]:
+        try:
+            from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
+        except ImportError:
+            raise MissingExtraError("transformers", "text", f"the text encoder {self.model!r}") from None
+        quiet_loading()
+        device, dtype = device_and_precision()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
+            kind = AutoConfig.from_pretrained(self._folder, local_files_only=True).model_type
+            loader: Any = CLIPTextModelWithProjection if kind in ("clip", "clip_text_model") else AutoModel
+            network = loader.from_pretrained(self._folder, local_files_only=True, dtype=dtype)
+        except (OSError, ValueError, KeyError) as error:
+            raise EncoderError(f"text encoder {self.model!r}: cannot be loaded from {self._folder} ({error})") from None
+        return tokenizer, network.to(device).eval()
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        config = self._loaded[1].config
+        return int(config.projection_dim if self._is_clip else config.hidden_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the model's files and the precision it runs in."""
+        return f"transformer-{folder_fingerprint(self._folder)}-{device_and_precision()[1]}"
+
+    @property
+    def _is_clip(self) -> bool:
+        return bool(self._loaded[1].config.model_type in ("clip", "clip_text_model"))
+
+    @torch.inference_mode()
+    def encode(self, batch: Sequence[str]) -> tuple[Values, npt.NDArray[np.bool_]]:
+        """Return unit vectors (n, dim) and which texts are not blank; long texts are cut at the model's limit."""
+        present = has_content(batch)
+        values = np.zeros((len(batch), self.dim), np.float32)
+        rows = np.flatnonzero(present)
+        lengths = np.array([len(text) for text, filled in zip(batch, present, strict=True) if filled])
+        rows = rows[np.argsort(lengths, kind="stable")]  # equal lengths together: less padding
+        for start in range(0, len(rows), self.batch_size):
+            chosen = rows[start : start + self.batch_size]
+            values[chosen] = self._forward([batch[row] for row in chosen.tolist()])
+        return values, present
+
+    def _forward(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        tokenizer, network = self._loaded
+        limit = min(tokenizer.model_max_length, getattr(network.config, "max_position_embeddings", _DEFAULT_MAX_TOKENS))
+        tokens = tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt").to(
+            network.device
+        )
+        if self._is_clip:
+            vectors = network(**tokens).text_embeds
+        else:
+            layers = network(**tokens, output_hidden_states=True).hidden_states[-4:]
+            states = torch.stack(layers).float().mean(dim=0)  # (n, n_tokens, dim)
+            mask = tokens["attention_mask"].unsqueeze(-1)
+            vectors = (states * mask).sum(dim=1) / mask.sum(dim=1)
+        vectors = torch.nn.functional.normalize(vectors.float(), dim=1)
+        result: npt.NDArray[np.float32] = vectors.cpu().numpy()
+        return result

@@ -1,0 +1,288 @@
+"""Group relations between the people of a film and its labels: what the other films of its people are.
+
+For every person (directors and cast apart) the graph counts in how many films each label stands. The profile of a
+film is, for directors and for cast, the sum and the mean over its people of
+
+    log( (count of the label + a * prior) / (films + a) / prior )
+
+together with how many of its people are known and how many films they have made. This is the relation IDKG draws
+from its knowledge graph (seed 001, section 3.1: director-genre and cast-genre), with one difference that matters: a
+film of the graph is left out of its own people's counts, so a training film never sees its own labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import scipy.sparse as sp
+from safetensors.numpy import load_file, save_file
+
+from reeltag.catalogue import Catalogue
+from reeltag.config import check_choice, check_range, from_json, to_json
+from reeltag.errors import ConfigError, FeatureError, NotFittedError
+from reeltag.features import Block
+from reeltag.files import write_json
+
+ROLES = ("directors", "cast")
+_CELLS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreditConfig:
+    """Settings of the credit profile.
+
+    Attributes:
+        roles: Which credits count, each apart: ``directors``, ``cast``.
+        background: Films of the ``background`` split with known labels feed the graph too.
+        prior_strength: The a above: how many films of average labels every person starts with.
+        leave_one_out: Take a graph film out of its own counts. False reproduces the published in-sample
+            construction, which teaches a model to trust an answer it will not have (see EXPERIMENTS.md).
+    """
+
+    roles: tuple[str, ...] = ROLES
+    background: bool = True
+    prior_strength: float = 1.0
+    leave_one_out: bool = True
+
+    def __post_init__(self) -> None:
+        for role in self.roles:
+            check_choice("CreditConfig", "roles", role, ROLES)
+        if not self.roles:
+            raise ConfigError("CreditConfig.roles must name at least one role")
+        check_range("CreditConfig", "prior_strength", self.prior_strength, 1e-6, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonRelation:
+    """What the graph knows of one credited person of a film, the film itself left out.
+
+    Attributes:
+        role: ``directors`` or ``cast``.
+        person: Key of the person (name, or ``id:…``).
+        n_films: Films in the graph.
+        counts: Films per label, shape (n_labels,).
+    """
+
+    role: str
+    person: str
+    n_films: int
+    counts: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Credits:
+    """Credits of some films in one role: film row, person column (-1 when the graph does not know the person)."""
+
+    row: npt.NDArray[np.int64]
+    person: npt.NDArray[np.int64]
+
+
+class CreditProfile:
+    """The credits graph of the training films and the profiles drawn from it.
+
+    Args:
+        config: Settings.
+    """
+
+    name = "profile"
+
+    def __init__(self, config: CreditConfig | None = None) -> None:
+        self.config = config or CreditConfig()
+        self._people: dict[str, pl.Series] = {}
+        self._films_of: dict[str, sp.csr_matrix] = {}  # role -> (n_films, n_people) of 0 and 1
+        self._targets: sp.csr_matrix | None = None  # (n_films, n_labels) of 0 and 1
+        self._film_ids: pl.Series = pl.Series(dtype=pl.String)
+
+    def fit(self, catalogue: Catalogue, targets: npt.NDArray[np.float32]) -> CreditProfile:
+        """Build the graph.
+
+        Args:
+            catalogue: The films that may feed it: training films, and background films by choice.
+            targets: Their known labels, shape (n_films, n_labels).
+
+        Raises:
+            FeatureError: Targets and films differ in number.
+        """
+        if len(targets) != len(catalogue):
+            raise FeatureError(
+                f"the credits graph needs one row of targets per film; got {len(targets)} for {len(catalogue)}"
+            )
+        self._film_ids = catalogue.frame["id"]
+        self._targets = sp.csr_matrix(targets, dtype=np.float32)
+        for role in self.config.roles:
+            rows, keys = catalogue.people(role)
+            people = keys.unique(maintain_order=True)
+            columns = _positions(keys, people)
+            matrix = sp.csr_matrix(
+                (np.ones(len(rows), np.float32), (rows, columns)), shape=(len(catalogue), len(people))
+            )
+            matrix.data[:] = 1  # a person credited twice in a role is credited once
+            self._people[role], self._films_of[role] = people, matrix
+        self._count()
+        return self
+
+    def _count(self) -> None:
+        targets = self._fitted()
+        self._prior = (np.asarray(targets.sum(axis=0)).ravel() + 0.5) / (targets.shape[0] + 1.0)
+        self._counts = {role: np.asarray((m.T @ targets).todense()) for role, m in self._films_of.items()}
+        self._n_films = {role: np.asarray(m.sum(axis=0)).ravel() for role, m in self._films_of.items()}
+
+    @property
+    def dim(self) -> int:
+        """Width of the profile: per role a sum and a mean per label, and four counts."""
+        return int(len(self.config.roles) * (2 * self._fitted().shape[1] + 4))
+
+    @property
+    def film_ids(self) -> list[str]:
+        """Ids of the films in the graph."""
+        return self._film_ids.to_list()
+
+    def transform(self, catalogue: Catalogue) -> Block:
+        """Return the profiles of films.
+
+        A film of the graph (recognised by its id) is left out of its own counts; any other film sees all of the
+        graph. A film none of whose people is known by another film is absent.
+
+        Args:
+            catalogue: The films.
+
+        Returns:
+            A block (n_films, dim).
+        """
+        self._fitted()
+        in_graph = _positions(catalogue.frame["id"], self._film_ids)
+        parts, seen = [], np.zeros(len(catalogue), np.bool_)
+        for role in self.config.roles:
+            profile, known = self._role_profile(role, catalogue, in_graph)
+            parts.append(profile)
+            seen |= known
+        return Block(np.hstack(parts).astype(np.float32), seen)
+
+    def relations(self, catalogue: Catalogue, row: int) -> list[PersonRelation]:
+        """Return what the graph knows of each credited person of one film, the film itself left out."""
+        self._fitted()
+        film = catalogue.take([row])
+        in_graph = _positions(film.frame["id"], self._film_ids)
+        found = []
+        for role in self.config.roles:
+            _, keys = film.people(role)
+            credits = self._credits(role, film)
+            own, labels = self._own(role, credits, in_graph)
+            for key, person, is_own in zip(keys, credits.person, own, strict=True):
+                known = person >= 0
+                counts = self._counts[role][person] - is_own * labels[0] if known else np.zeros_like(self._prior)
+                n_films = int(self._n_films[role][person] - is_own) if known else 0
+                found.append(PersonRelation(role=role, person=key, n_films=n_films, counts=counts))
+        return found
+
+    def _role_profile(
+        self, role: str, catalogue: Catalogue, in_graph: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Return the profile (n_films, 2 n_labels + 4) of one role and which films have a known person in it."""
+        credits = self._credits(role, catalogue)
+        n_labels, n_films = len(self._prior), len(catalogue)
+        out = np.zeros((n_films, 2 * n_labels + 4), np.float32)
+        films_at_once = max(1, int(_CELLS_AT_ONCE * n_films / max(len(credits.row) * n_labels, 1)))
+        for start in range(0, n_films, films_at_once):
+            stop = min(start + films_at_once, n_films)
+            low, high = np.searchsorted(credits.row, (start, stop))
+            part = _Credits(credits.row[low:high] - start, credits.person[low:high])
+            out[start:stop] = self._profile_rows(role, part, in_graph[start:stop])
+        return out, out[:, 2 * n_labels] > 0
+
+    def _profile_rows(self, role: str, credits: _Credits, in_graph: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        own, labels = self._own(role, credits, in_graph)
+        known = credits.person >= 0
+        counts = self._counts[role][credits.person] * known[:, None] - own[:, None] * labels[credits.row]
+        n_films = self._n_films[role][credits.person] * known - own  # (n_credits,)
+        a = self.config.prior_strength
+        ratio = np.log((counts + a * self._prior) / (n_films[:, None] + a) / self._prior)
+        pool = sp.csr_matrix(
+            (np.ones(len(credits.row), np.float32), (credits.row, np.arange(len(credits.row)))),
+            shape=(len(in_graph), len(credits.row)),
+        )
+        total = pool @ ratio
+        n_known = pool @ (n_films > 0).astype(np.float32)
+        fame = pool @ np.log1p(n_films)
+        people = np.maximum(n_known, 1)
+        counts_block = np.stack([n_known, np.log1p(n_known), fame, fame / people], axis=1)
+        return np.hstack([total, total / people[:, None], counts_block]).astype(np.float32)
+
+    def _credits(self, role: str, catalogue: Catalogue) -> _Credits:
+        rows, keys = catalogue.people(role)
+        return _Credits(rows, _positions(keys, self._people[role]))
+
+    def _own(
+        self, role: str, credits: _Credits, in_graph: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return which credits count the film itself (n_credits,) and the films' own labels (n_films, n_labels)."""
+        targets = self._fitted()
+        labels = np.zeros((len(in_graph), targets.shape[1]), np.float32)
+        own = np.zeros(len(credits.row), np.float32)
+        inside = in_graph >= 0
+        if not self.config.leave_one_out or not inside.any():
+            return own, labels
+        labels[inside] = targets[in_graph[inside]].toarray()
+        candidates = np.flatnonzero(inside[credits.row] & (credits.person >= 0))
+        films, people = in_graph[credits.row[candidates]], credits.person[candidates]
+        own[candidates] = np.asarray(self._films_of[role][films, people]).ravel()
+        return own, labels
+
+    def save(self, folder: Path) -> None:
+        """Write the graph: people and film ids as Parquet, relations as safetensors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = _csr_tensors("targets", self._fitted())
+        for role in self.config.roles:
+            tensors |= _csr_tensors(role, self._films_of[role])
+            pl.DataFrame({"person": self._people[role]}).write_parquet(folder / f"{role}.parquet")
+        pl.DataFrame({"id": self._film_ids}).write_parquet(folder / "films.parquet")
+        save_file(tensors, folder / "credits.safetensors")
+        write_json(folder / "credits.json", to_json(self.config))
+
+    @classmethod
+    def load(cls, folder: Path) -> CreditProfile:
+        """Read what ``save`` wrote."""
+        import json
+
+        data = json.loads((folder / "credits.json").read_text(encoding="utf-8"))
+        profile = cls(from_json(CreditConfig, data, "credits.json"))
+        tensors = load_file(folder / "credits.safetensors")
+        profile._film_ids = pl.read_parquet(folder / "films.parquet")["id"]
+        profile._targets = _csr(tensors, "targets")
+        for role in profile.config.roles:
+            profile._people[role] = pl.read_parquet(folder / f"{role}.parquet")["person"]
+            profile._films_of[role] = _csr(tensors, role)
+        profile._count()
+        return profile
+
+    def _fitted(self) -> sp.csr_matrix:
+        if self._targets is None:
+            raise NotFittedError("CreditProfile is used before fit")
+        return self._targets
+
+
+def _positions(keys: pl.Series | Sequence[str], among: pl.Series) -> npt.NDArray[np.int64]:
+    """Return the position of every key among unique values, -1 where it is not there, shape (n_keys,)."""
+    left = pl.DataFrame({"key": pl.Series(keys, dtype=pl.String)})
+    right = pl.DataFrame({"key": among.cast(pl.String)}).with_row_index("position")
+    joined = left.join(right, on="key", how="left", maintain_order="left")
+    return joined["position"].cast(pl.Int64).fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _csr_tensors(name: str, matrix: sp.csr_matrix) -> dict[str, npt.NDArray[np.generic]]:
+    return {
+        f"{name}.indptr": matrix.indptr.astype(np.int64),
+        f"{name}.indices": matrix.indices.astype(np.int32),
+        f"{name}.shape": np.array(matrix.shape, np.int64),
+    }
+
+
+def _csr(tensors: dict[str, npt.NDArray[np.generic]], name: str) -> sp.csr_matrix:
+    indices = tensors[f"{name}.indices"]
+    shape = tuple(int(n) for n in tensors[f"{name}.shape"])
+    return sp.csr_matrix((np.ones(len(indices), np.float32), indices, tensors[f"{name}.indptr"]), shape=shape)

@@ -1,0 +1,194 @@
+"""LinearModel: one logistic regression per label over all blocks side by side, by scikit-learn.
+
+The floor that every other model has to beat, fast and exactly explainable: a label's log-odds are the sum of what
+each modality adds.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from safetensors.numpy import load_file, save_file
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+from reeltag.config import check_range, from_json, to_json
+from reeltag.errors import FeatureError, NotFittedError
+from reeltag.features import Block, Features, modality_of
+from reeltag.files import write_json
+from reeltag.models.contract import Targets, Validation, check_training
+from reeltag.progress import Progress, silent
+
+_MIN_SPREAD = 1e-6
+_CLIP = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearConfig:
+    """Settings of the linear model.
+
+    Attributes:
+        c: Inverse strength of the L2 penalty.
+        balanced: Weigh the titles of each label so that positives and negatives count alike.
+        n_threads: Labels fitted side by side.
+    """
+
+    c: float = 1.0
+    balanced: bool = False
+    n_threads: int = 2
+
+    def __post_init__(self) -> None:
+        check_range("LinearConfig", "c", self.c, 1e-6, 1e6)
+        check_range("LinearConfig", "n_threads", self.n_threads, 1, 1024)
+
+
+class LinearModel:
+    """Estimator of the contract in ``models.contract``.
+
+    Dense blocks are standardised and scaled so that a row has about the length of a TF-IDF row times three; sparse
+    blocks are taken as they are. An absent block adds a constant of its own.
+
+    Args:
+        config: Settings.
+        seed: Seed of the solver.
+    """
+
+    config_class: ClassVar[type] = LinearConfig
+
+    def __init__(self, config: LinearConfig | None = None, *, seed: int = 0) -> None:
+        self.config = config or LinearConfig()
+        self.seed = seed
+        self._names: list[str] = []
+        self._tensors: dict[str, npt.NDArray[np.float32]] = {}
+
+    def fit(
+        self,
+        features: Features,
+        targets: Targets,
+        *,
+        validation: Validation | None = None,  # noqa: ARG002 - part of the contract; nothing is stopped early
+        progress: Progress = silent,
+    ) -> Self:
+        """Fit one regression per label; a label that all or none of the titles have gets its base rate."""
+        check_training(features, targets)
+        self._names, self._tensors = list(features.blocks), {}
+        for name, block in features.blocks.items():
+            self._tensors |= _scale_of(name, block)
+        inputs = sp.hstack([self._input(n, b) for n, b in features.blocks.items()]).tocsr()
+        weights = np.zeros((targets.shape[1], inputs.shape[1]), np.float32)
+        bias = np.zeros(targets.shape[1], np.float32)
+
+        def one(label: int) -> tuple[Any, float]:
+            column = targets[:, label]
+            if column.min() == column.max():
+                share = (column.sum() + 0.5) / (len(column) + 1)
+                return 0.0, float(np.log(share / (1 - share)))
+            solver = LogisticRegression(
+                C=self.config.c,
+                solver="liblinear",
+                class_weight="balanced" if self.config.balanced else None,
+                random_state=self.seed,
+            ).fit(inputs, column)
+            return solver.coef_[0], float(solver.intercept_[0])
+
+        with ThreadPoolExecutor(self.config.n_threads) as pool:
+            for label, (row, intercept) in enumerate(pool.map(one, range(targets.shape[1]))):
+                weights[label], bias[label] = row, intercept
+                progress("training", label + 1, targets.shape[1])
+        start = 0
+        for name, block in features.blocks.items():
+            width = block.dim + 1
+            self._tensors[f"{name}.weight"] = np.ascontiguousarray(weights[:, start : start + width])
+            start += width
+        self._tensors["bias"] = bias
+        return self
+
+    def predict_proba(self, features: Features) -> npt.NDArray[np.float32]:
+        """Return the probabilities, shape (n_titles, n_labels)."""
+        self._fitted()
+        return np.asarray(expit(self._logits(features)), np.float32)
+
+    def explain(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what each modality adds to the log-odds of each label, against its being absent."""
+        self._fitted()
+        out: dict[str, npt.NDArray[np.float32]] = {}
+        for name, part in self._parts(features).items():
+            if name not in features.blocks:
+                continue
+            change = (part - self._tensors[f"{name}.weight"][:, -1]).astype(np.float32)
+            change[~features.blocks[name].present] = 0
+            modality = modality_of(name)
+            out[modality] = out[modality] + change if modality in out else change
+        return out
+
+    def embed(self, features: Features) -> npt.NDArray[np.float32]:
+        """Return the log-odds as unit vectors (n_titles, n_labels)."""
+        self._fitted()
+        logits = self._logits(features)
+        return np.asarray(logits / np.linalg.norm(logits, axis=1, keepdims=True).clip(_MIN_SPREAD), np.float32)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write ``model.json`` and ``model.safetensors``."""
+        self._fitted()
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(self._tensors, folder / "model.safetensors")
+        write_json(folder / "model.json", {"config": to_json(self.config), "seed": self.seed, "blocks": self._names})
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        """Read what ``save_pretrained`` wrote."""
+        data = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        model = cls(from_json(LinearConfig, data["config"], "model.json: config"), seed=data["seed"])
+        model._names, model._tensors = data["blocks"], load_file(folder / "model.safetensors")
+        return model
+
+    def _logits(self, features: Features) -> npt.NDArray[np.float32]:
+        return np.asarray(sum(self._parts(features).values()) + self._tensors["bias"], np.float32)
+
+    def _parts(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:
+        """Return each block's share of the log-odds, (n_titles, n_labels)."""
+        parts = {}
+        for name in self._names:
+            weight = self._tensors[f"{name}.weight"]
+            if name in features.blocks:
+                parts[name] = np.asarray(self._input(name, features.blocks[name]) @ weight.T)
+            else:
+                parts[name] = np.tile(weight[:, -1], (len(features), 1))
+        return parts
+
+    def _input(self, name: str, block: Block) -> Any:
+        """Return a block scaled, with a last column that is 1 where it is absent: (n_titles, dim + 1)."""
+        if f"{name}.width" in self._tensors and block.dim != int(self._tensors[f"{name}.width"][0]):
+            expected = int(self._tensors[f"{name}.width"][0])
+            raise FeatureError(f"block '{name}' has width {block.dim}, the model was trained with {expected}")
+        absent = (~block.present)[:, None].astype(np.float32)
+        if block.is_sparse:
+            values = sp.diags(block.present.astype(np.float32)) @ block.values
+            return sp.hstack([values, sp.csr_matrix(absent)], format="csr", dtype=np.float32)
+        scaled = (np.asarray(block.values) - self._tensors[f"{name}.mean"]) / self._tensors[f"{name}.spread"]
+        scaled = np.clip(scaled, -_CLIP, _CLIP) * (3 / np.sqrt(block.dim)) * block.present[:, None]
+        return sp.csr_matrix(np.hstack([scaled, absent]).astype(np.float32))
+
+    def _fitted(self) -> None:
+        if "bias" not in self._tensors:
+            raise NotFittedError("LinearModel is used before fit")
+
+
+def _scale_of(name: str, block: Block) -> dict[str, npt.NDArray[np.float32]]:
+    tensors = {f"{name}.width": np.array([block.dim], np.float32)}
+    if block.is_sparse:
+        return tensors
+    values = np.asarray(block.values)[block.present]
+    if len(values) == 0:
+        values = np.zeros((1, block.dim), np.float32)
+    spread = values.std(axis=0)
+    tensors[f"{name}.mean"] = values.mean(axis=0)
+    tensors[f"{name}.spread"] = np.where(spread > _MIN_SPREAD, spread, 1).astype(np.float32)
+    return tensors
