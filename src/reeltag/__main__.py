@@ -1,0 +1,5 @@
+"""``python -m reeltag``."""
+
+from reeltag.cli import main
+
+main()

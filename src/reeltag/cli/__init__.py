@@ -1,0 +1,55 @@
+"""The command line: every command parses, calls one library function and prints."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from reeltag.cli.check import check
+from reeltag.cli.compare import compare
+from reeltag.cli.demo import demo
+from reeltag.cli.evaluate import evaluate
+from reeltag.cli.explain import explain
+from reeltag.cli.tag import tag
+from reeltag.cli.train import train
+
+app = typer.Typer(
+    name="reeltag",
+    help="Learns the genres and tags of a film catalogue and says for each title which apply, how sure, and why.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (demo, check, train, evaluate, compare, tag, explain):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    """Learns the genres and tags of a film catalogue and says for each title which apply, how sure, and why."""
+    if version:
+        import reeltag
+
+        typer.echo(reeltag.__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one sentence on standard error and exit code 2."""
+    from reeltag.errors import ReeltagError
+
+    try:
+        app()
+    except ReeltagError as error:
+        typer.echo(f"reeltag: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("\nreeltag: interrupted; what was encoded is kept, run the same command again to go on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,95 @@
+"""``reeltag explain``: why a title got its labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reeltag.cli.options import (
+    AsJson,
+    CachePath,
+    Maps,
+    PosterPaths,
+    Separator,
+    TaggerPath,
+    read_catalogue,
+)
+from reeltag.cli.show import say, say_json, table
+
+if TYPE_CHECKING:
+    from reeltag.explain import Explanation
+
+_SHOWN_PEOPLE = 8
+
+
+def explain(
+    tagger: TaggerPath,
+    title_id: Annotated[str, typer.Argument(help="Id of the title.", show_default=False)],
+    catalogue: Annotated[
+        Path | None,
+        typer.Option(help="Catalogue that holds the title (default: the one trained on).", show_default=False),
+    ] = None,
+    neighbours: Annotated[int, typer.Option(help="Nearest training titles shown.")] = 5,
+    maps: Maps = None,
+    posters: PosterPaths = None,
+    separator: Separator = "|",
+    cache: CachePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which modality, which credits and which like titles speak for the labels of a title."""
+    from reeltag.errors import CatalogueError
+    from reeltag.tagger import Tagger
+
+    trained = Tagger.from_pretrained(tagger, cache=cache)
+    path = catalogue or Path(trained.fitted.data["source"])
+    if not path.exists():
+        raise CatalogueError(f"{path}: the catalogue this tagger was trained on is not there; give --catalogue")
+    films = read_catalogue(path, maps=maps, posters=posters, separator=separator)
+    explanation = trained.explain(films, title_id, n_neighbours=neighbours)
+    if as_json:
+        say_json(explanation.to_json())
+    else:
+        show_explanation(explanation)
+
+
+def show_explanation(explanation: Explanation) -> None:
+    """Print an explanation."""
+    year = f" ({explanation.year})" if explanation.year else ""
+    say(f"{explanation.title or explanation.id}{year}  {explanation.id}")
+    absent = f"; absent: {', '.join(explanation.absent)}" if explanation.absent else ""
+    say(f"known: {', '.join(explanation.present) or 'nothing'}{absent}")
+    if explanation.abstained:
+        say("no label above its threshold")
+    modalities = list(explanation.present)
+    rows = [
+        [
+            f"{'●' if entry.applies else '○'} {entry.label}",
+            f"{entry.probability:.2f}",
+            f"{entry.threshold:.2f}",
+            *(f"{entry.modalities[m]:+.2f}" for m in modalities),
+        ]
+        for entry in explanation.labels
+    ]
+    table("Labels; what each modality adds to the log-odds", ["label", "probability", "threshold", *modalities], rows)
+    if explanation.people:
+        names = [entry.label for entry in explanation.labels[:3]]
+        rows = [
+            [
+                person.person,
+                "director" if person.role == "directors" else "cast",
+                f"{person.n_films:,}",
+                ", ".join(f"{label} {n}" for label, n in person.counts.items()) or "–",
+                *(f"{person.effects[name]:+.2f}" for name in names),
+            ]
+            for person in explanation.people[:_SHOWN_PEOPLE]
+        ]
+        headers = ["person", "as", "other films", "of them", *names]
+        table("Credits; what each person adds to the log-odds", headers, rows, left=(0, 1, 3))
+    if explanation.neighbours:
+        rows = [
+            [f"{n.title or n.id} ({n.year})" if n.year else n.title or n.id, ", ".join(n.labels), f"{n.similarity:.2f}"]
+            for n in explanation.neighbours
+        ]
+        table("Nearest training titles", ["title", "labels", "similarity"], rows, left=(0, 1))

@@ -1,0 +1,152 @@
+"""``reeltag train``: learn a label field of a catalogue and save the tagger."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reeltag.cli.options import (
+    AsJson,
+    CachePath,
+    CataloguePath,
+    Maps,
+    PosterPaths,
+    Separator,
+    SkipBad,
+    read_catalogue,
+)
+from reeltag.cli.show import figure, progress_bar, say, say_json
+
+if TYPE_CHECKING:
+    from reeltag.recipes import Recipe
+
+
+def train(
+    catalogue: CataloguePath,
+    out: Annotated[Path, typer.Option(help="Folder for the trained tagger.")],
+    recipe: Annotated[str, typer.Option(help="linear, fusion, or the path of a recipe as JSON.")] = "fusion",
+    labels: Annotated[
+        str | None, typer.Option(help="List field that holds the labels (default: genres).", show_default=False)
+    ] = None,
+    modalities: Annotated[
+        str | None, typer.Option(help="Comma-separated: plot, title, year, credits (default: all).", show_default=False)
+    ] = None,
+    plot_encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="tfidf, minilm, sentence:MODEL or transformer:MODEL. Repeatable (default: tfidf and minilm).",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any setting, for example labels.min_count=20 or model_settings.hidden=256."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Same seed and catalogue, same tagger.")] = 0,
+    maps: Maps = None,
+    posters: PosterPaths = None,
+    separator: Separator = "|",
+    skip_bad: SkipBad = None,
+    cache: CachePath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn the labels of a catalogue; choose and calibrate on its validation titles; save the tagger."""
+    from reeltag.tagger import Tagger
+
+    chosen = build_recipe(recipe, labels=labels, modalities=modalities, plot_encoders=plot_encoder, settings=settings)
+    films = read_catalogue(
+        catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=chosen.labels.field
+    )
+    tagger = Tagger(chosen, seed=seed, cache=cache)
+    with progress_bar() as progress:
+        tagger.fit(films, progress=progress)
+        report = tagger.evaluate(films, "validation").report
+    tagger.save_pretrained(out)
+    scores = report.evaluation.scores
+    ranking = report.evaluation.ranking
+    summary: dict[str, Any] = {
+        "tagger": str(out),
+        "recipe": chosen.name,
+        "labels": list(tagger.labels.labels),
+        "absent_modalities": list(tagger.fitted.pipeline.absent_),
+        "titles": tagger.fitted.data["labelled"],
+        "validation": {
+            "rule": scores.rule,
+            "micro_f1": scores.micro_f1,
+            "macro_f1": scores.macro_f1,
+            "mean_average_precision": ranking.mean_average_precision,
+            "ece": ranking.ece,
+        },
+    }
+    if as_json:
+        say_json(summary)
+        return
+    titles = summary["titles"]
+    say(f"learned {len(tagger.labels):,} labels of '{chosen.labels.field}' from {titles['train']:,} titles")
+    if tagger.fitted.pipeline.credits is not None:
+        say(f"credits graph: {titles['graph']:,} titles")
+    if summary["absent_modalities"]:
+        say(f"left out, because no training title has them: {', '.join(summary['absent_modalities'])}")
+    say(
+        f"validation ({titles['validation']:,} titles, {scores.rule} threshold): micro F1 {figure(scores.micro_f1)}, "
+        f"macro F1 {figure(scores.macro_f1)}, mAP {figure(ranking.mean_average_precision)}, ECE {figure(ranking.ece)}"
+    )
+    say(f"saved to {out}\nnext: reeltag evaluate {out} {catalogue}")
+
+
+def build_recipe(
+    name: str,
+    *,
+    labels: str | None = None,
+    modalities: str | None = None,
+    plot_encoders: list[str] | None = None,
+    settings: list[str] | None = None,
+) -> Recipe:
+    """Return a recipe by name or file with the settings of the command line put in."""
+    from reeltag.errors import ConfigError
+    from reeltag.recipes import recipe, recipe_from_json
+
+    if name.endswith(".json"):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"recipe file {name!r} does not exist")
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"recipe file {name!r}: not valid JSON ({error})") from None
+        data = recipe_from_json(data, name).to_json()
+    else:
+        data = recipe(name).to_json()
+    if labels is not None:
+        data["labels"]["field"] = labels
+    if modalities is not None:
+        data["features"]["modalities"] = [modality.strip() for modality in modalities.split(",")]
+    if plot_encoders:
+        data["features"]["plot_encoders"] = plot_encoders
+    for setting in settings or []:
+        _put(data, setting)
+    return recipe_from_json(data)
+
+
+def _put(data: dict[str, Any], setting: str) -> None:
+    """Put ``path.to.key=value`` into the recipe; the value is JSON, or text when it is not."""
+    from reeltag.errors import ConfigError
+
+    path, equals, text = setting.partition("=")
+    if not equals:
+        raise ConfigError(f"--set takes PATH=VALUE; got {setting!r}")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    *parents, last = path.split(".")
+    place = data
+    for parent in parents:
+        place = place.get(parent) if isinstance(place, dict) else None  # type: ignore[assignment]
+    if not isinstance(place, dict) or last not in place:
+        known = ", ".join(place) if isinstance(place, dict) else "none"
+        raise ConfigError(f"--set: there is no setting {path!r}; at that place: {known}")
+    place[last] = value

@@ -1,0 +1,219 @@
+"""Why a title got its labels: what each modality, each credited person and the nearest titles say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from safetensors.numpy import load_file, save_file
+
+from reeltag.catalogue import PEOPLE_FIELDS, Catalogue
+from reeltag.features import Features
+from reeltag.graph.credits import CreditProfile, PersonRelation
+from reeltag.models import Model
+from reeltag.models.contract import log_odds
+
+_SHOWN_LABELS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelEvidence:
+    """One label of one title.
+
+    Attributes:
+        label: The label.
+        probability: Calibrated.
+        threshold: From which probability it applies.
+        modalities: Per modality, how far its presence moves the label's log-odds; 0 when the title lacks it.
+    """
+
+    label: str
+    probability: float
+    threshold: float
+    modalities: dict[str, float]
+
+    @property
+    def applies(self) -> bool:
+        """Whether the probability reaches the threshold."""
+        return self.probability >= self.threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonEvidence:
+    """One credited person of one title.
+
+    Attributes:
+        role: ``directors`` or ``cast``.
+        person: Name, or ``id:…``.
+        n_films: Other films of the person in the training graph.
+        counts: The labels these films have most often, with how often.
+        effects: Per label of the explanation, how far the person moves its log-odds: with all credits against with
+            all but this one.
+    """
+
+    role: str
+    person: str
+    n_films: int
+    counts: dict[str, int]
+    effects: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """A training title near the explained one: cosine similarity of the model's embeddings."""
+
+    id: str
+    title: str
+    year: int | None
+    labels: tuple[str, ...]
+    similarity: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """Everything that can be said about the labels of one title, surest label first."""
+
+    id: str
+    title: str
+    year: int | None
+    present: tuple[str, ...]
+    absent: tuple[str, ...]
+    labels: tuple[LabelEvidence, ...]
+    people: tuple[PersonEvidence, ...]
+    neighbours: tuple[Neighbour, ...]
+
+    @property
+    def abstained(self) -> bool:
+        """Whether no label reaches its threshold."""
+        return not any(label.applies for label in self.labels)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        data = asdict(self)
+        for entry, label in zip(data["labels"], self.labels, strict=True):
+            entry["applies"] = label.applies
+        return data | {"abstained": self.abstained}
+
+
+class Neighbourhood:
+    """Embeddings of training titles, searched exactly.
+
+    Args:
+        vectors: Unit vectors (n_titles, dim).
+        titles: One row per title: id, title, year, labels.
+    """
+
+    def __init__(self, vectors: npt.NDArray[np.float32], titles: pl.DataFrame) -> None:
+        self.vectors = vectors.astype(np.float16)
+        self.titles = titles
+
+    @classmethod
+    def of(
+        cls, model: Model, features: Features, catalogue: Catalogue, labels: list[list[str]], limit: int
+    ) -> Neighbourhood:
+        """Embed training titles, at most ``limit`` of them, evenly drawn."""
+        rows = np.unique(np.linspace(0, len(features) - 1, min(limit, len(features))).astype(np.int64))
+        chosen = catalogue.take(rows)
+        titles = pl.DataFrame(
+            {
+                "id": pl.Series(chosen.ids, dtype=pl.String),
+                "title": pl.Series(chosen.texts("title"), dtype=pl.String),
+                "year": chosen.frame["year"] if chosen.has("year") else pl.Series([None] * len(chosen), dtype=pl.Int32),
+                "labels": pl.Series([labels[row] for row in rows], dtype=pl.List(pl.String)),
+            }
+        )
+        return cls(model.embed(features.take(rows)), titles)
+
+    def nearest(self, vector: npt.NDArray[np.float32], title_id: str, n: int) -> tuple[Neighbour, ...]:
+        """Return the ``n`` nearest titles, nearest first, the title itself left out."""
+        if len(self.titles) == 0:
+            return ()
+        similarity = self.vectors.astype(np.float32) @ vector
+        order = np.argsort(-similarity, kind="stable")[: n + 1]
+        found = []
+        for row in order:
+            entry = self.titles.row(int(row), named=True)
+            if entry["id"] != title_id:
+                labels = tuple(entry.pop("labels") or ())
+                found.append(Neighbour(**entry, labels=labels, similarity=float(similarity[row])))
+        return tuple(found[:n])
+
+    def save(self, folder: Path) -> None:
+        """Write vectors and titles."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"vectors": self.vectors}, folder / "vectors.safetensors")
+        self.titles.write_parquet(folder / "titles.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> Neighbourhood:
+        """Read what ``save`` wrote."""
+        return cls(load_file(folder / "vectors.safetensors")["vectors"], pl.read_parquet(folder / "titles.parquet"))
+
+
+def people_evidence(
+    model: Model,
+    credits: CreditProfile,
+    features: Features,
+    film: Catalogue,
+    *,
+    labels: Sequence[str],
+    columns: Sequence[int],
+) -> tuple[PersonEvidence, ...]:
+    """Leave each credited person of a film out in turn.
+
+    Args:
+        model: The model.
+        credits: The credits graph.
+        features: Features of the film (one title).
+        film: The film (one title).
+        labels: All labels, in column order.
+        columns: Columns of the labels whose effects are reported.
+
+    Returns:
+        One entry per credit, those that move the labels most first.
+    """
+    relations = credits.relations(film, 0)
+    if not relations:
+        return ()
+    variants = [_without(film.frame, relation) for relation in relations]
+    block = credits.transform(replace(film, frame=pl.concat(variants)))
+    repeated = features.take(np.zeros(len(relations), np.int64))
+    changed = Features(repeated.ids, {**repeated.blocks, "credits.profile": block})
+    whole = log_odds(model.predict_proba(features))
+    effects = whole - log_odds(model.predict_proba(changed))  # (n_people, n_labels)
+    names = [labels[column] for column in columns]
+    order = np.argsort(-np.abs(effects[:, list(columns)]).sum(axis=1), kind="stable")
+    return tuple(_person(relations[row], effects[row, list(columns)], names, labels) for row in order)
+
+
+def _without(frame: pl.DataFrame, relation: PersonRelation) -> pl.DataFrame:
+    """Return the film without one credit; ids beside the names lose the same place."""
+    role, ids = relation.role, PEOPLE_FIELDS[relation.role]
+    names = frame[role][0].to_list()
+    people: list[str | None] = [None] * len(names)
+    if ids in frame.columns and frame[ids][0] is not None:
+        people = frame[ids][0].to_list()
+    keys = [name if person is None else f"id:{person}" for name, person in zip(names, people, strict=True)]
+    kept = [place for place, key in enumerate(keys) if key != relation.person]
+    changes = [pl.Series(role, [[names[place] for place in kept]], dtype=pl.List(pl.String))]
+    if ids in frame.columns:
+        changes.append(pl.Series(ids, [[people[place] for place in kept]], dtype=pl.List(pl.String)))
+    return frame.with_columns(changes)
+
+
+def _person(
+    relation: PersonRelation, effects: npt.NDArray[np.float32], names: list[str], labels: Sequence[str]
+) -> PersonEvidence:
+    top = np.argsort(-relation.counts, kind="stable")[:_SHOWN_LABELS]
+    return PersonEvidence(
+        role=relation.role,
+        person=relation.person,
+        n_films=relation.n_films,
+        counts={labels[c]: round(float(relation.counts[c])) for c in top if relation.counts[c] > 0},
+        effects=dict(zip(names, map(float, effects), strict=True)),
+    )

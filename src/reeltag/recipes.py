@@ -1,0 +1,103 @@
+"""Recipes: everything a tagger is built from, as one strict, savable configuration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from reeltag.calibration import CalibrationConfig
+from reeltag.config import check_choice, from_json, to_json
+from reeltag.encoders import open_text_encoder
+from reeltag.errors import ConfigError, shown
+from reeltag.graph.credits import CreditConfig
+from reeltag.labels import LabelConfig
+from reeltag.models import MODELS
+from reeltag.splits import SplitConfig
+
+MODALITIES = ("plot", "title", "year", "credits")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """What is read of a title.
+
+    Attributes:
+        modalities: Any of ``plot``, ``title``, ``year``, ``credits``; a modality that no training title has is
+            left out of the model, and said so.
+        plot_encoders: How plots (plot and outline joined) are read: ``tfidf``, ``minilm``, ``sentence:MODEL``,
+            ``transformer:MODEL``.
+        title_encoders: The same for titles.
+        credits: Settings of the credit profile.
+    """
+
+    modalities: tuple[str, ...] = MODALITIES
+    plot_encoders: tuple[str, ...] = ("tfidf", "minilm")
+    title_encoders: tuple[str, ...] = ("minilm",)
+    credits: CreditConfig = field(default_factory=CreditConfig)
+
+    def __post_init__(self) -> None:
+        if not self.modalities:
+            raise ConfigError("FeatureConfig.modalities must name at least one modality")
+        for modality in self.modalities:
+            check_choice("FeatureConfig", "modalities", modality, MODALITIES)
+        for spec in (*self.plot_encoders, *self.title_encoders):
+            open_text_encoder(spec)  # an unknown one is named here, before any work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything a tagger is built from.
+
+    Attributes:
+        name: Name of the recipe.
+        model: Name of a model.
+        model_settings: Settings of that model; its defaults when empty.
+        labels: How the label space is chosen.
+        features: What is read of a title.
+        splits: How a catalogue without splits is split.
+        calibration: How scores become probabilities and decisions.
+        neighbours: Training titles kept in the artefact to be shown as the nearest ones.
+    """
+
+    name: str = "fusion"
+    model: str = "fusion"
+    model_settings: dict[str, Any] = field(default_factory=dict)
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    splits: SplitConfig = field(default_factory=SplitConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    neighbours: int = 50_000
+
+    def __post_init__(self) -> None:
+        check_choice("Recipe", "model", self.model, MODELS)
+        self.model_config()
+
+    def model_config(self) -> Any:
+        """Return the settings of the model, checked."""
+        return from_json(MODELS[self.model].config_class, self.model_settings, f"{self.model} settings")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every setting, the model's defaults spelled out."""
+        return to_json(replace(self, model_settings=to_json(self.model_config())))
+
+
+RECIPES: dict[str, Recipe] = {
+    "linear": Recipe(name="linear", model="linear"),
+    "fusion": Recipe(name="fusion", model="fusion"),
+}
+
+
+def recipe(name: str) -> Recipe:
+    """Return a recipe by name.
+
+    Raises:
+        ConfigError: There is no such recipe.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"recipe {shown(name)} is unknown; known: {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def recipe_from_json(data: object, where: str = "recipe") -> Recipe:
+    """Read what ``Recipe.to_json`` returned, strictly."""
+    return from_json(Recipe, data, where)
