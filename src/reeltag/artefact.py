@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ import polars as pl
 import reeltag
 from reeltag.errors import ArtefactError
 from reeltag.files import atomic_folder, write_json
+from reeltag.labels import LabelSpace
 
 SCHEMA = 1
 _CONFIG = "config.json"
 _FITTED_ON = "fitted_on.parquet"
+_REQUIRED = {"labels.json", "README.md", _FITTED_ON}
 _KEYS = {"schema", "reeltag", "recipe", "seed", "pipeline", "data", "history", "files"}
 
 
@@ -41,8 +44,7 @@ def write_artefact(folder: Path, config: Mapping[str, Any], write_parts: Callabl
     Raises:
         ArtefactError: There is something else at ``folder``.
     """
-    if folder.exists() and not (folder / _CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ArtefactError(f"{folder}: exists and is not a reeltag artefact; choose another folder")
+    check_destination(folder)
     with atomic_folder(folder) as temporary:
         write_parts(temporary)
         files = {
@@ -50,6 +52,30 @@ def write_artefact(folder: Path, config: Mapping[str, Any], write_parts: Callabl
         }
         data = {"schema": SCHEMA, "reeltag": reeltag.__version__, **config, "files": files}
         write_json(temporary / _CONFIG, data)
+
+
+def check_destination(folder: Path) -> None:
+    """Raise unless an artefact may be written to a folder: there is nothing yet, an empty folder, or an artefact.
+
+    Raises:
+        ArtefactError: There is something else, which would be lost.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        data = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        data = None
+    if not isinstance(data, dict) or not {"schema", "reeltag"} <= set(data):  # other tools write a config.json too
+        raise ArtefactError(f"{folder}: exists and is not a reeltag artefact; choose another folder")
+
+
+def short_card(recipe: str, labels: LabelSpace) -> str:
+    """Return the model card of a tagger that has not been given one."""
+    return (
+        f"# reeltag tagger: recipe `{recipe}`, {len(labels)} labels of `{labels.config.field}`\n\n"
+        f"Labels: {', '.join(labels.labels)}\n"
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -71,12 +97,30 @@ def read_config(folder: Path) -> dict[str, Any]:
     if set(data) != _KEYS:
         wrong = ", ".join(sorted(set(data) ^ _KEYS))
         raise ArtefactError(f"{path}: unknown or missing entries: {wrong}")
+    if not isinstance(data["files"], dict) or not set(data["files"]) >= _REQUIRED:
+        raise ArtefactError(f"{path}: the list of files is damaged")
+    if not isinstance(data["pipeline"], dict) or set(data["pipeline"]) != {"absent", "encoders"}:
+        raise ArtefactError(f"{path}: 'pipeline' must have the entries 'absent' and 'encoders'")
     for name, digest in data["files"].items():
         if not (folder / name).is_file():
             raise ArtefactError(f"{folder}: file {name!r} is missing; the artefact is incomplete")
         if name != "README.md" and _hash(folder / name) != digest:
             raise ArtefactError(f"{folder}: file {name!r} differs from what was written; the artefact is damaged")
     return data
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield the checked ``config.json``; what cannot be read within the block is named as a fault of the artefact.
+
+    Raises:
+        ArtefactError: As ``read_config``, or a file is absent that the list of files does not name.
+    """
+    data = read_config(folder)
+    try:
+        yield data
+    except OSError as error:
+        raise ArtefactError(f"{folder}: incomplete or unreadable ({error})") from None
 
 
 def write_fitted_on(folder: Path, fitted_on: Mapping[str, list[str]]) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.catalogue import Catalogue
+from reeltag.catalogue import SPLITS, Catalogue
+from reeltag.errors import SplitError, shown
 from reeltag.evaluation import (
     AT_HALF,
     GLOBAL,
@@ -19,6 +20,7 @@ from reeltag.evaluation import (
     EvaluationConfig,
     Mistake,
     ModalityScores,
+    Report,
     Truth,
     evaluate_predictions,
     macro_f1,
@@ -59,12 +61,54 @@ class Subject:
     rule: str
 
 
+def titles_of(split: str, catalogue: Catalogue, assign: Callable[[], Sequence[str]]) -> npt.NDArray[np.bool_]:
+    """Return which titles are of a split, (n_titles,).
+
+    Args:
+        split: Name of a split, or ``all``.
+        catalogue: Its splits are taken as they stand, training titles or not.
+        assign: Called for the split of every title when the catalogue has none.
+
+    Raises:
+        SplitError: There is no such split.
+    """
+    if split not in (*SPLITS, "all"):
+        raise SplitError(f"split must be one of {', '.join(SPLITS)}, all; got {shown(split)}")
+    if split == "all":
+        return np.ones(len(catalogue), np.bool_)
+    if catalogue.has("split") and catalogue.frame["split"].null_count() < len(catalogue):
+        names: Sequence[str] = catalogue.frame["split"].fill_null("background").to_list()
+    else:
+        names = assign()
+    return np.array([name == split for name in names], np.bool_)
+
+
+def report_on(
+    subject: Subject, probabilities: npt.NDArray[np.float32], *, title: str, metadata: dict[str, str]
+) -> Report:
+    """Return the whole report: every figure, the modality grid and the worst mistakes.
+
+    Args:
+        subject: Titles and tagger.
+        probabilities: What the tagger says of the titles, (n_titles, n_labels).
+        title: Heading of the report.
+        metadata: What was measured, for the head of the report.
+    """
+    return Report(
+        title=title,
+        metadata=metadata,
+        evaluation=measure(subject, probabilities),
+        modalities=modality_grid(subject),
+        mistakes=mistakes(subject, probabilities),
+    )
+
+
 def measure(subject: Subject, probabilities: npt.NDArray[np.float32]) -> Evaluation:
     """Return every figure, under every threshold rule, with bootstrap intervals."""
     return evaluate_predictions(
         Truth(targets=subject.targets, labels=subject.labels),
         probabilities,
-        {RULE_NAMES[rule]: limits for rule, limits in subject.thresholds.items()},
+        {name: subject.thresholds[rule] for rule, name in RULE_NAMES.items()},
         config=EvaluationConfig(headline=RULE_NAMES[subject.rule]),
     )
 

@@ -30,18 +30,20 @@ class CalibrationConfig:
     """How scores become probabilities and decisions.
 
     Attributes:
-        method: ``platt`` fits a logistic curve per label on its log-odds (Platt 1999), ``isotonic`` a rising step
-            function (Zadrozny and Elkan 2002), ``none`` keeps the model's own probabilities.
+        method: ``platt`` fits a logistic curve per label on its log-odds (Platt 1999) and draws it towards the curve
+            of all labels pooled, ``isotonic`` a rising step function (Zadrozny and Elkan 2002), ``none`` keeps the
+            model's own probabilities.
         min_examples: A label with fewer positive or negative validation titles takes the curve of all labels pooled.
         rule: Which threshold decides: ``half`` (0.5), ``global`` (one for all labels, best micro F1 on validation)
             or ``per_label`` (best F1 of each label, drawn towards the global one where examples are few).
-        shrinkage: How many positive validation titles weigh as much as the global threshold does.
+        shrinkage: How many positive validation titles of a label weigh as much as what all labels say together: the
+            pooled Platt curve, the global threshold.
     """
 
     method: str = "platt"
     min_examples: int = 10
     rule: str = "global"
-    shrinkage: float = 30.0
+    shrinkage: float = 100.0
 
     def __post_init__(self) -> None:
         check_choice("CalibrationConfig", "method", self.method, METHODS)
@@ -74,7 +76,7 @@ class Calibrator:
         """
         if scores.shape != targets.shape or len(scores) == 0:
             raise ModelError(f"calibration needs validation titles; got scores {scores.shape}, targets {targets.shape}")
-        self._curves = _FITTERS[self.config.method](_log_odds(scores), targets, self.config.min_examples)
+        self._curves = _FITTERS[self.config.method](_log_odds(scores), targets, self.config)
         self.thresholds_ = choose_thresholds(self.transform(scores), targets, self.config.shrinkage)
         return self
 
@@ -102,8 +104,10 @@ class Calibrator:
 
     def save(self, folder: Path) -> None:
         """Write ``calibration.json`` and ``calibration.safetensors``."""
+        if self._curves is None:
+            raise NotFittedError("Calibrator is used before fit")
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {f"curve.{name}": np.ascontiguousarray(value) for name, value in (self._curves or {}).items()}
+        tensors = {f"curve.{name}": np.ascontiguousarray(value) for name, value in self._curves.items()}
         tensors |= {f"threshold.{rule}": value for rule, value in self.thresholds_.items()}
         save_file(tensors, folder / "calibration.safetensors")
         write_json(folder / "calibration.json", to_json(self.config))
@@ -132,8 +136,7 @@ def choose_thresholds(probabilities: Matrix, targets: Matrix, shrinkage: float) 
     n_labels = targets.shape[1]
     together = best_f1_threshold(probabilities.ravel(), targets.ravel())
     own = np.array([best_f1_threshold(probabilities[:, c], targets[:, c]) for c in range(n_labels)])
-    positives = targets.sum(axis=0)
-    trust = positives / np.maximum(positives + shrinkage, 1e-9)
+    trust = _trust(targets, shrinkage)
     return {
         "half": np.full(n_labels, 0.5, np.float32),
         "global": np.full(n_labels, together, np.float32),
@@ -149,7 +152,8 @@ def best_f1_threshold(probabilities: npt.NDArray[np.floating], targets: npt.NDAr
         targets: 0 and 1, shape (n,).
 
     Returns:
-        A threshold in (0, 1]; 0.5 when there is no positive.
+        A threshold in [0, 1], 0 only when titles of probability 0 are better tagged too; 0.5 when there is no
+        positive.
     """
     n_positive = float(targets.sum())
     if n_positive == 0:
@@ -161,7 +165,9 @@ def best_f1_threshold(probabilities: npt.NDArray[np.floating], targets: npt.NDAr
     f1[:-1][ranked[:-1] == ranked[1:]] = -1  # equal probabilities are decided together
     best = int(f1.argmax())
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
-    return float((ranked[best] + below) / 2)
+    middle = (ranked[best] + below) / 2
+    # between neighbours in single precision lies no third number: the threshold must not fall on the lower one
+    return float(middle if np.float32(middle) > below else ranked[best])
 
 
 def _log_odds(scores: Matrix) -> npt.NDArray[np.float64]:
@@ -169,11 +175,20 @@ def _log_odds(scores: Matrix) -> npt.NDArray[np.float64]:
     return np.log(clipped / (1 - clipped))
 
 
-def _fit_platt(x: npt.NDArray[np.float64], targets: Matrix, min_examples: int) -> dict[str, Matrix]:
-    slope, offset = np.ones(x.shape[1]), np.zeros(x.shape[1])
-    slope[:], offset[:] = _logistic(x.ravel(), targets.ravel())
-    for label in _with_examples(targets, min_examples):
-        slope[label], offset[label] = _logistic(x[:, label], targets[:, label])
+def _trust(targets: Matrix, shrinkage: float) -> npt.NDArray[np.float64]:
+    """Return how far each label is believed over all labels together: n / (n + shrinkage), shape (n_labels,)."""
+    positives = targets.sum(axis=0, dtype=np.float64)
+    return np.asarray(positives / np.maximum(positives + shrinkage, 1e-9), np.float64)
+
+
+def _fit_platt(x: npt.NDArray[np.float64], targets: Matrix, config: CalibrationConfig) -> dict[str, Matrix]:
+    pooled_slope, pooled_offset = _logistic(x.ravel(), targets.ravel())
+    slope, offset = np.full(x.shape[1], pooled_slope), np.full(x.shape[1], pooled_offset)
+    trust = _trust(targets, config.shrinkage)
+    for label in _with_examples(targets, config.min_examples):
+        own_slope, own_offset = _logistic(x[:, label], targets[:, label])
+        slope[label] += trust[label] * (own_slope - pooled_slope)
+        offset[label] += trust[label] * (own_offset - pooled_offset)
     return {"slope": slope.astype(np.float32), "offset": offset.astype(np.float32)}
 
 
@@ -186,10 +201,10 @@ def _logistic(x: npt.NDArray[np.float64], targets: Matrix) -> tuple[float, float
     return (slope, float(fitted.intercept_[0])) if slope > 0 else (1.0, 0.0)
 
 
-def _fit_isotonic(x: npt.NDArray[np.float64], targets: Matrix, min_examples: int) -> dict[str, Matrix]:
+def _fit_isotonic(x: npt.NDArray[np.float64], targets: Matrix, config: CalibrationConfig) -> dict[str, Matrix]:
     pooled = _steps(x.ravel(), targets.ravel())
     curves = [pooled] * x.shape[1]
-    for label in _with_examples(targets, min_examples):
+    for label in _with_examples(targets, config.min_examples):
         curves[label] = _steps(x[:, label], targets[:, label])
     width = max(len(knots) for knots, _ in curves)
     padded = np.full((2, x.shape[1], width), np.nan, np.float32)
@@ -203,7 +218,7 @@ def _steps(x: npt.NDArray[np.float64], targets: Matrix) -> tuple[npt.NDArray[np.
     return fitted.X_thresholds_, fitted.y_thresholds_
 
 
-def _fit_none(x: npt.NDArray[np.float64], targets: Matrix, min_examples: int) -> dict[str, Matrix]:  # noqa: ARG001
+def _fit_none(x: npt.NDArray[np.float64], targets: Matrix, config: CalibrationConfig) -> dict[str, Matrix]:  # noqa: ARG001
     return {}
 
 

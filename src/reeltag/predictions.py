@@ -112,10 +112,10 @@ class Predictions:
         check_suffix(path)
         frame = self.to_frame()
         with atomic_file(path) as temporary:
-            if path.suffix == ".parquet":
+            if path.suffix.lower() == ".parquet":
                 thresholds = {label: float(t) for label, t in zip(self.labels, self.thresholds, strict=True)}
                 frame.write_parquet(temporary, metadata={_THRESHOLDS: json.dumps(thresholds)})
-            elif path.suffix == ".jsonl":
+            elif path.suffix.lower() == ".jsonl":
                 frame.write_ndjson(temporary)
             else:
                 _flat(frame).write_csv(temporary)
@@ -131,13 +131,14 @@ class Predictions:
         try:
             frame = pl.read_parquet(path)
             thresholds = json.loads(pl.read_parquet_metadata(path)[_THRESHOLDS])
-        except (pl.exceptions.PolarsError, OSError, KeyError) as error:
+            probabilities = frame.select(pl.col("probabilities").struct.unnest())
+        except (pl.exceptions.PolarsError, OSError, KeyError, ValueError) as error:
             raise EvaluationError(f"{path}: not a Parquet file of predictions ({error})") from None
         labels = tuple(thresholds)
         return cls(
             ids=tuple(frame["id"]),
             labels=labels,
-            probabilities=frame.select(pl.col("probabilities").struct.unnest()).to_numpy().astype(np.float32),
+            probabilities=probabilities.to_numpy().astype(np.float32),
             thresholds=np.array([thresholds[label] for label in labels], np.float32),
             titles=tuple(frame["title"].fill_null("")) if "title" in frame.columns else (),
             evidence=tuple(frame["evidence"]) if "evidence" in frame.columns else (),
@@ -149,7 +150,7 @@ _THRESHOLDS = "reeltag_thresholds"
 
 def check_suffix(path: Path, known: Sequence[str] = (".parquet", ".csv", ".jsonl")) -> None:
     """Raise ReeltagError unless predictions can be written to a file of that suffix."""
-    if path.suffix not in known:
+    if path.suffix.lower() not in known:
         raise ReeltagError(f"{path}: predictions are written as {', '.join(known)}; got {path.suffix!r}")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reeltag.calibration import CalibrationConfig
-from reeltag.config import check_choice, from_json, to_json
+from reeltag.config import check_choice, check_range, from_json, to_json
 from reeltag.encoders import open_text_encoder
 from reeltag.errors import ConfigError, shown
 from reeltag.graph.credits import CreditConfig
@@ -40,8 +40,17 @@ class FeatureConfig:
             raise ConfigError("FeatureConfig.modalities must name at least one modality")
         for modality in self.modalities:
             check_choice("FeatureConfig", "modalities", modality, MODALITIES)
-        for spec in (*self.plot_encoders, *self.title_encoders):
-            open_text_encoder(spec)  # an unknown one is named here, before any work
+        if len(set(self.modalities)) < len(self.modalities):
+            raise ConfigError(f"FeatureConfig.modalities must name each once; got {', '.join(self.modalities)}")
+        for modality, specs in (("plot", self.plot_encoders), ("title", self.title_encoders)):
+            names = [open_text_encoder(spec).name for spec in specs]  # an unknown one is named here, before any work
+            if modality in self.modalities and not names:
+                raise ConfigError(f"FeatureConfig.{modality}_encoders must name at least one encoder")
+            if len(set(names)) < len(names):
+                raise ConfigError(
+                    f"FeatureConfig.{modality}_encoders must differ in name (the last part of a path); "
+                    f"got {', '.join(specs)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +79,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_choice("Recipe", "model", self.model, MODELS)
+        check_range("Recipe", "neighbours", self.neighbours, 0, 100_000_000)
         self.model_config()
 
     def model_config(self) -> Any:
@@ -94,7 +104,7 @@ def recipe(name: str) -> Recipe:
         ConfigError: There is no such recipe.
     """
     if name not in RECIPES:
-        raise ConfigError(f"recipe {shown(name)} is unknown; known: {', '.join(RECIPES)}")
+        raise ConfigError(f"recipe {shown(name)} is unknown; known: {', '.join(RECIPES)}, or a file FILE.json")
     return RECIPES[name]
 
 

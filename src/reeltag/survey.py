@@ -121,12 +121,12 @@ def _notes(catalogue: Catalogue, labels_field: str, counts: dict[str, int], spli
     if not catalogue.has("split"):
         notes.append("no split column: training splits the titles itself, near-same titles kept together")
     elif (splits == _UNASSIGNED).any():
-        notes.append(f"{int((splits == _UNASSIGNED).sum()):,} titles have no split; they count as background")
+        notes.append(f"titles without a split, which count as background: {int((splits == _UNASSIGNED).sum()):,}")
     missing = catalogue.posters.problems()
     if missing:
         shown = "; ".join(f"{p.rule}: {p.value}" for p in missing[:_SHOWN_PROBLEMS])
-        notes.append(f"{len(missing):,} poster files are missing and count as absent ({shown})")
+        notes.append(f"poster files that are missing and count as absent: {len(missing):,} ({shown})")
     singletons = int(np.sum(np.array(list(counts.values()), np.int64) == 1))
     if singletons:
-        notes.append(f"{singletons:,} labels are on one title only and cannot be learned")
+        notes.append(f"labels on one title only, which cannot be learned: {singletons:,}")
     return notes

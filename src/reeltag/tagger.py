@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.artefact import read_config, read_fitted_on, write_artefact, write_fitted_on
-from reeltag.assessment import Subject, measure, mistakes, modality_grid
-from reeltag.calibration import Calibrator
+from reeltag.artefact import opened, read_fitted_on, short_card, write_artefact, write_fitted_on
+from reeltag.assessment import Subject, report_on, titles_of
+from reeltag.calibration import RULES, Calibrator
 from reeltag.catalogue import Catalogue
+from reeltag.config import check_choice, check_range
 from reeltag.encoders.store import FeatureStore
 from reeltag.errors import NotFittedError, SplitError
 from reeltag.evaluation import Report
@@ -26,7 +27,8 @@ from reeltag.models import MODELS, Model, Validation
 from reeltag.pipeline import FeaturePipeline
 from reeltag.predictions import Predictions
 from reeltag.progress import Progress, silent
-from reeltag.recipes import Recipe, recipe, recipe_from_json
+from reeltag.recipes import Recipe, recipe_from_json
+from reeltag.recipes import recipe as recipe_named
 from reeltag.splits import SplitAssignment, assign_splits
 
 
@@ -72,7 +74,8 @@ class Tagger:
     def __init__(
         self, recipe: str | Recipe = "fusion", labels: str | None = None, *, seed: int = 0, cache: Path | None = None
     ) -> None:
-        chosen = _recipe(recipe)
+        check_range("Tagger", "seed", seed, 0, 2**31 - 1)
+        chosen = recipe if isinstance(recipe, Recipe) else recipe_named(recipe)
         self.recipe = chosen if labels is None else replace(chosen, labels=replace(chosen.labels, field=labels))
         self.seed = seed
         self.store = FeatureStore(cache)
@@ -173,6 +176,8 @@ class Tagger:
         """
         features = self.features(catalogue, progress=progress)
         fitted = self.fitted
+        if rule is not None:
+            check_choice("Tagger.tag", "rule", rule, RULES)
         thresholds = fitted.calibrator.thresholds if rule is None else fitted.calibrator.thresholds_[rule]
         predictions = Predictions(
             ids=features.ids,
@@ -189,7 +194,8 @@ class Tagger:
         """Measure the tagger on a split.
 
         Args:
-            catalogue: Titles with labels. Without a ``split`` column it is split as ``fit`` would.
+            catalogue: Titles with labels. Its ``split`` column is taken as it stands; without one it is split as
+                ``fit`` would.
             split: Which titles: ``test``, ``validation``, ``train``, ``background``, or ``all``.
             progress: Called as the work advances.
 
@@ -197,13 +203,11 @@ class Tagger:
             The report, the predictions and the truth. Titles whose labels are unknown are left out.
 
         Raises:
-            SplitError: No title of the split has known labels.
+            SplitError: There is no such split, or none of its titles has known labels.
         """
         lists = catalogue.lists(self.labels.config.field)
         targets, known = self.labels.encode(lists)
-        inside = np.ones(len(catalogue), np.bool_)
-        if split != "all":
-            inside = np.array(self.splits(catalogue, progress).splits, dtype=object) == split
+        inside = titles_of(split, catalogue, lambda: self.splits(catalogue, progress).splits)
         rows = np.flatnonzero(inside & known)
         if len(rows) == 0:
             raise SplitError(
@@ -222,7 +226,9 @@ class Tagger:
         )
         probabilities = self.predict_proba(features)
         seen = check_fitted(self.fitted.fitted_on, titles.with_splits(["test"] * len(titles)))
-        report = Report(
+        report = report_on(
+            subject,
+            probabilities,
             title=f"reeltag: {self.labels.config.field} of {Path(catalogue.source).name}",
             metadata={
                 "recipe": self.recipe.name,
@@ -234,9 +240,6 @@ class Tagger:
                 "leak check": " ".join(c.sentence for c in seen if c.severity != "ok")
                 or "no fitted part has seen any of these titles",
             },
-            evaluation=measure(subject, probabilities),
-            modalities=modality_grid(subject),
-            mistakes=mistakes(subject, probabilities),
         )
         predictions = Predictions(
             ids=features.ids,
@@ -309,7 +312,7 @@ class Tagger:
             fitted.calibrator.save(temporary / "calibration")
             fitted.neighbours.save(temporary / "neighbours")
             write_fitted_on(temporary, fitted.fitted_on)
-            (temporary / "README.md").write_text(card or _short_card(self), encoding="utf-8")
+            (temporary / "README.md").write_text(card or short_card(self.recipe.name, fitted.labels), encoding="utf-8")
 
         config = {
             "recipe": self.recipe.to_json(),
@@ -329,18 +332,18 @@ class Tagger:
             ArtefactError: The folder is no artefact, or is incomplete, damaged or of another schema.
         """
         folder = Path(folder)
-        data = read_config(folder)
-        tagger = cls(recipe_from_json(data["recipe"], f"{folder}: recipe"), seed=data["seed"], cache=cache)
-        tagger._fitted = _Fitted(
-            labels=LabelSpace.load(folder / "labels.json"),
-            pipeline=FeaturePipeline.load(folder / "features", tagger.recipe.features, **data["pipeline"]),
-            model=MODELS[tagger.recipe.model].from_pretrained(folder / "model"),
-            calibrator=Calibrator.load(folder / "calibration"),
-            neighbours=Neighbourhood.load(folder / "neighbours"),
-            fitted_on=read_fitted_on(folder),
-            data=data["data"],
-            history=data["history"],
-        )
+        with opened(folder) as data:
+            tagger = cls(recipe_from_json(data["recipe"], f"{folder}: recipe"), seed=data["seed"], cache=cache)
+            tagger._fitted = _Fitted(
+                labels=LabelSpace.load(folder / "labels.json"),
+                pipeline=FeaturePipeline.load(folder / "features", tagger.recipe.features, **data["pipeline"]),
+                model=MODELS[tagger.recipe.model].from_pretrained(folder / "model"),
+                calibrator=Calibrator.load(folder / "calibration"),
+                neighbours=Neighbourhood.load(folder / "neighbours"),
+                fitted_on=read_fitted_on(folder),
+                data=data["data"],
+                history=data["history"],
+            )
         return tagger
 
     @property
@@ -374,10 +377,6 @@ class Tagger:
         return texts
 
 
-def _recipe(chosen: str | Recipe) -> Recipe:
-    return chosen if isinstance(chosen, Recipe) else recipe(chosen)
-
-
 def _rows(splits: SplitAssignment, split: str, lists: Sequence[Sequence[str]]) -> npt.NDArray[np.int64]:
     rows = splits.rows_of(split)
     known = rows[[bool(lists[row]) for row in rows]]
@@ -389,11 +388,3 @@ def _rows(splits: SplitAssignment, split: str, lists: Sequence[Sequence[str]]) -
 def _history(model: Model) -> dict[str, Any]:
     histories = getattr(model, "histories_", [])
     return {"members": [{"losses": list(h.losses), "scores": list(h.scores), "best": h.best_epoch} for h in histories]}
-
-
-def _short_card(tagger: Tagger) -> str:
-    labels = tagger.labels
-    return (
-        f"# reeltag tagger: recipe `{tagger.recipe.name}`, {len(labels)} labels of `{labels.config.field}`\n\n"
-        f"Labels: {', '.join(labels.labels)}\n"
-    )

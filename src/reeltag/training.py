@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ import torch
 from torch import nn
 
 from reeltag.config import check_choice, check_range
+from reeltag.encoders.pretrained import has_fast_bfloat16
 from reeltag.errors import ConfigError, ModelError
 from reeltag.progress import Progress, silent
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class TrainingConfig:
         patience: Stop after so many epochs without a better validation score; the best epoch is kept.
         warmup: Share of the steps in which the learning rate rises.
         device: ``auto`` takes a GPU when there is one.
-        precision: As Lightning Fabric names it.
+        precision: As Lightning Fabric names it; ``auto`` takes ``bf16-mixed`` where the device computes in bfloat16 and
+            ``32-true`` elsewhere.
     """
 
     epochs: int = 25
@@ -40,7 +43,7 @@ class TrainingConfig:
     patience: int = 6
     warmup: float = 0.1
     device: str = "auto"
-    precision: str = "32-true"
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -130,8 +133,11 @@ class _Loop:
     def __init__(self, network: nn.Module, config: TrainingConfig, n_titles: int) -> None:
         from lightning_fabric import Fabric
 
-        self.fabric = Fabric(accelerator=config.device, devices=1, precision=config.precision)  # type: ignore[arg-type]
-        optimizer = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces its precision every time
+        self.fabric = Fabric(accelerator=config.device, devices=1, precision=_precision(config))  # type: ignore[arg-type]
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         self.network, self.optimizer = self.fabric.setup(network, optimizer)
         self.batch_size = config.batch_size
         n_steps = config.epochs * math.ceil(n_titles / config.batch_size)
@@ -155,6 +161,14 @@ class _Loop:
             self.schedule.step()
             total += value * len(rows)
         return total / len(order)
+
+
+def _precision(config: TrainingConfig) -> str:
+    if config.precision != "auto":
+        return config.precision
+    on_gpu = torch.cuda.is_available() and config.device in ("auto", "cuda")
+    fast = torch.cuda.is_bf16_supported() if on_gpu else has_fast_bfloat16()
+    return "bf16-mixed" if fast else "32-true"
 
 
 def _cycle(done: float, warmup: float) -> float:

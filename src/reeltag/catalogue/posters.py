@@ -222,7 +222,9 @@ def _ids_with_images(file: Any, path: Path, ids: str, images: str) -> Iterator[t
         names = file.read(columns=[ids])[ids].cast(pa.large_string()).to_pylist()
     except DAMAGE as error:
         raise CatalogueError(f"{path}: damaged, or its ids are no texts ({first_line(error)})") from None
-    has_image = (valid for batch in _image_batches(path, images) for valid in batch.is_valid().to_pylist())
+    has_image = [valid for batch in _image_batches(path, images) for valid in batch.is_valid().to_pylist()]
+    if len(has_image) != len(names):
+        raise CatalogueError(f"{path}: damaged ({len(names):,} ids and {len(has_image):,} images)")
     for name, has in zip(names, has_image, strict=True):
         yield tidy(name or ""), has
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from reeltag.cli.check import check
 from reeltag.cli.compare import compare
 from reeltag.cli.demo import demo
+from reeltag.cli.errors import Commands
 from reeltag.cli.evaluate import evaluate
 from reeltag.cli.explain import explain
 from reeltag.cli.tag import tag
@@ -16,6 +15,7 @@ from reeltag.cli.train import train
 
 app = typer.Typer(
     name="reeltag",
+    cls=Commands,
     help="Learns the genres and tags of a film catalogue and says for each title which apply, how sure, and why.",
     no_args_is_help=True,
     add_completion=False,
@@ -39,17 +39,5 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; a user's mistake is one sentence on standard error and exit code 2."""
-    from reeltag.errors import ReeltagError
-
-    try:
-        app()
-    except ReeltagError as error:
-        typer.echo(f"reeltag: {error}", err=True)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("\nreeltag: interrupted; what was encoded is kept, run the same command again to go on", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+    """Run the command line."""
+    app()

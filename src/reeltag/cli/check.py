@@ -101,7 +101,7 @@ def _show_survey(data: dict[str, Any]) -> None:
 
 def _show_leaks(report: LeakReport) -> None:
     rows = [[c.severity, c.sentence] for c in report.checks] + [[c.severity, c.sentence] for c in report.fitted]
-    table("Leak audit", ["", "finding"], rows, left=(0, 1))
+    table("Leak audit", ["severity", "finding"], rows, left=(0, 1))
     leaks = report.leaks
     if leaks:
         rows = [

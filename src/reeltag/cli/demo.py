@@ -9,7 +9,7 @@ import typer
 
 from reeltag.cli.explain import show_explanation
 from reeltag.cli.options import CachePath
-from reeltag.cli.show import figure, progress_bar, say
+from reeltag.cli.show import beside, figure, progress_bar, say
 from reeltag.cli.tag import show_predictions
 
 # films of the test split that most people know
@@ -26,10 +26,12 @@ def demo(
     cache: CachePath = None,
 ) -> None:
     """Learn genres from some 3,500 bundled films, then tag films it has not seen: offline, about two minutes."""
+    from reeltag.artefact import check_destination
     from reeltag.demo import demo_catalogue
     from reeltag.evaluation import write_report
     from reeltag.tagger import Tagger
 
+    check_destination(out)
     films = demo_catalogue()
     say(f"bundled catalogue: {len(films):,} films, {sum(map(bool, films.texts('plot'))):,} with a plot")
     tagger = Tagger("fusion", seed=seed, cache=cache)
@@ -37,7 +39,7 @@ def demo(
         tagger.fit(films, progress=progress)
         found = tagger.evaluate(films, "test", progress=progress)
     tagger.save_pretrained(out)
-    folder = out.with_name(f"{out.name}-test")
+    folder = beside(out, "test")
     write_report(folder, found.report)
     found.predictions.write(folder / "predictions.parquet")
     rows = [row for row, title_id in enumerate(found.predictions.ids) if title_id in _SHOWN_FILMS]

@@ -18,10 +18,12 @@ from reeltag.cli.options import (
     TaggerPath,
     read_catalogue,
 )
-from reeltag.cli.show import figure, progress_bar, say, say_json, table
+from reeltag.cli.show import beside, figure, progress_bar, say, table
 
 if TYPE_CHECKING:
-    from reeltag.evaluation import Report
+    from reeltag.evaluation import Comparison, Report
+
+_SHOWN_LABELS = 30
 
 
 def evaluate(
@@ -73,11 +75,11 @@ def evaluate(
         other = Predictions.read(against)
         comparison = compare_predictions(found.targets, other, found.predictions, names=(str(against), str(tagger)))
         report = replace(report, comparison=comparison)
-    folder = out or tagger.with_name(f"{tagger.name}-{split}")
+    folder = out or beside(tagger, split)
     write_report(folder, report)
     found.predictions.write(folder / "predictions.parquet")
     if as_json:
-        say_json(report_to_json(report))
+        say(report_to_json(report).rstrip())
         return
     show_report(report)
     say(f"report: {folder / 'report.html'}")
@@ -104,7 +106,7 @@ def show_report(report: Report) -> None:
     say(f"{at_k}\n")
     rows = [
         [s.label, f"{s.support:,}", figure(s.precision), figure(s.recall), figure(s.f1), figure(s.average_precision)]
-        for s in sorted(evaluation.labels, key=lambda s: -s.support)[:30]
+        for s in sorted(evaluation.labels, key=lambda s: -s.support)[:_SHOWN_LABELS]
     ]
     table("Per label", ["label", "titles", "precision", "recall", "F1", "AP"], rows)
     if len(report.modalities) > 1:
@@ -115,11 +117,22 @@ def show_report(report: Report) -> None:
     say(f"leak check: {report.metadata['leak check']}")
 
 
-def show_comparison(comparison: object) -> None:
+def show_comparison(comparison: Comparison) -> None:
     """Print the difference of two runs."""
     rows = [
-        [d.name, f"{d.difference:+.4f}", f"[{d.interval.low:+.4f}, {d.interval.high:+.4f}]", f"{d.p_value:.4f}"]
-        for d in comparison.differences  # type: ignore[attr-defined]
+        [d.metric, f"{d.difference:+.4f}", f"[{d.interval.low:+.4f}, {d.interval.high:+.4f}]", f"{d.p_value:.4f}"]
+        for d in comparison.differences
     ]
-    title = f"{comparison.second} minus {comparison.first}"  # type: ignore[attr-defined]
-    table(title, ["figure", "difference", "95 %", "p"], rows)
+    table(f"{comparison.second} minus {comparison.first}", ["figure", "difference", "95 %", "p"], rows)
+    rows = [
+        [
+            t.label,
+            *map(figure, (t.first_f1, t.second_f1)),
+            str(t.only_first),
+            str(t.only_second),
+            figure(t.adjusted_p_value),
+        ]
+        for t in sorted(comparison.labels, key=lambda t: t.adjusted_p_value)[:_SHOWN_LABELS]
+    ]
+    headers = ["label", "first F1", "second F1", "only first right", "only second right", "p (Holm)"]
+    table(f"McNemar's test per label, {comparison.n_titles:,} titles", headers, rows)

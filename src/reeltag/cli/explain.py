@@ -31,7 +31,7 @@ def explain(
         Path | None,
         typer.Option(help="Catalogue that holds the title (default: the one trained on).", show_default=False),
     ] = None,
-    neighbours: Annotated[int, typer.Option(help="Nearest training titles shown.")] = 5,
+    neighbours: Annotated[int, typer.Option(help="Nearest training titles shown.", min=0)] = 5,
     maps: Maps = None,
     posters: PosterPaths = None,
     separator: Separator = "|",
@@ -44,7 +44,7 @@ def explain(
 
     trained = Tagger.from_pretrained(tagger, cache=cache)
     path = catalogue or Path(trained.fitted.data["source"])
-    if not path.exists():
+    if catalogue is None and not path.exists():
         raise CatalogueError(f"{path}: the catalogue this tagger was trained on is not there; give --catalogue")
     films = read_catalogue(path, maps=maps, posters=posters, separator=separator)
     explanation = trained.explain(films, title_id, n_neighbours=neighbours)

@@ -50,7 +50,7 @@ def read_catalogue(
     skip_bad: Path | None = None,
     label_field: str = "genres",
 ) -> Catalogue:
-    """Read a catalogue as the options say; write the rejected rows, if any, to the file named by ``--skip-bad``."""
+    """Read a catalogue as the options say; write the problems of rejected rows to the file named by ``--skip-bad``."""
     from reeltag.catalogue import FIELDS, Catalogue, ColumnMapping, ReadOptions
 
     extra = () if label_field in FIELDS else (label_field,)
@@ -61,13 +61,13 @@ def read_catalogue(
         skip_bad=skip_bad is not None,
     )
     catalogue = Catalogue.read(path, options)
-    if skip_bad is not None and catalogue.rejected:
+    if skip_bad is not None:
         write_rejects(catalogue, skip_bad)
     return catalogue
 
 
 def write_rejects(catalogue: Catalogue, path: Path) -> None:
-    """Write the rejected rows as JSONL and say how many there are."""
+    """Write the problems of the rejected rows as JSONL (an empty file when there are none) and say how many."""
     import json
     from dataclasses import asdict
 
@@ -76,7 +76,11 @@ def write_rejects(catalogue: Catalogue, path: Path) -> None:
     with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for problem in catalogue.rejected:
             file.write(json.dumps(asdict(problem), ensure_ascii=False) + "\n")
-    typer.echo(f"{len(catalogue.rejected):,} problems; the rows were left out and are listed in {path}", err=True)
+    if catalogue.rejected:
+        n_rows = len({problem.row for problem in catalogue.rejected})
+        typer.echo(
+            f"{n_rows:,} bad rows were left out; their {len(catalogue.rejected):,} problems are in {path}", err=True
+        )
 
 
 def _expanded(paths: list[Path]) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -46,12 +47,14 @@ def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]], 
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, header in enumerate(headers):
         drawn.add_column(header, justify="left" if number in left else "right", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(str(cell)) for cell in row))
-    console().print(drawn)
+    page = console()
+    page.print(Text(title, style="bold"), soft_wrap=True)
+    page.print(drawn)
 
 
 @contextmanager
@@ -81,6 +84,12 @@ def progress_bar() -> Iterator[Progress]:
 
     with bars:
         yield report
+
+
+def beside(tagger: Path, split: str) -> Path:
+    """Return the folder beside a tagger's that reports on a split go to."""
+    folder = tagger if tagger.name not in ("", "..") else tagger.resolve()
+    return folder.with_name(f"{folder.name}-{split}")
 
 
 def percent(value: float) -> str:

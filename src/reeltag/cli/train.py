@@ -54,12 +54,14 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Learn the labels of a catalogue; choose and calibrate on its validation titles; save the tagger."""
+    from reeltag.artefact import check_destination
     from reeltag.tagger import Tagger
 
     chosen = build_recipe(recipe, labels=labels, modalities=modalities, plot_encoders=plot_encoder, settings=settings)
     films = read_catalogue(
         catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=chosen.labels.field
     )
+    check_destination(out)
     tagger = Tagger(chosen, seed=seed, cache=cache)
     with progress_bar() as progress:
         tagger.fit(films, progress=progress)
@@ -134,6 +136,7 @@ def build_recipe(
 def _put(data: dict[str, Any], setting: str) -> None:
     """Put ``path.to.key=value`` into the recipe; the value is JSON, or text when it is not."""
     from reeltag.errors import ConfigError
+    from reeltag.recipes import recipe_from_json
 
     path, equals, text = setting.partition("=")
     if not equals:
@@ -142,11 +145,15 @@ def _put(data: dict[str, Any], setting: str) -> None:
         value = json.loads(text)
     except ValueError:
         value = text
-    *parents, last = path.split(".")
+    *parents, last = path.strip().split(".")
     place = data
     for parent in parents:
         place = place.get(parent) if isinstance(place, dict) else None  # type: ignore[assignment]
     if not isinstance(place, dict) or last not in place:
         known = ", ".join(place) if isinstance(place, dict) else "none"
         raise ConfigError(f"--set: there is no setting {path!r}; at that place: {known}")
+    changes_model = place is data and last == "model" and value != data["model"]
     place[last] = value
+    if changes_model:  # the settings of another model mean nothing to this one
+        data["model_settings"] = {}
+        data["model_settings"] = recipe_from_json(data).to_json()["model_settings"]

@@ -8,6 +8,6 @@ from reeltag.catalogue import Catalogue
 
 
 def demo_catalogue() -> Catalogue:
-    """Return the bundled catalogue; its splits are fixed, films without a plot are ``background``."""
+    """Return the bundled catalogue; its splits are fixed; films without a plot are training films."""
     with as_file(files("reeltag.demo") / "films.jsonl") as path:
         return Catalogue.read(path)

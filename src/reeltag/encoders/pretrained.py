@@ -6,11 +6,14 @@ import hashlib
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from reeltag.errors import EncoderError, MissingExtraError
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model")
 _BLOCK_BYTES = 1 << 20
+# what loaders raise for a folder that is incomplete, damaged, of another architecture, or needs a further package
+LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
 
 def embedded_minilm() -> Path:
@@ -75,9 +78,13 @@ def folder_fingerprint(folder: Path) -> str:
     return digest.hexdigest()[:32]
 
 
+def has_fast_bfloat16() -> bool:
+    """Return whether the CPU has instructions for bfloat16."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def device_and_precision() -> tuple[str, torch.dtype]:
     """Return where encoders run: on a GPU in bfloat16, on a CPU in bfloat16 where it has instructions for it."""
     if torch.cuda.is_available():
         return "cuda", torch.bfloat16
-    fast = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return "cpu", torch.bfloat16 if fast else torch.float32
+    return "cpu", torch.bfloat16 if has_fast_bfloat16() else torch.float32

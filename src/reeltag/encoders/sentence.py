@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from reeltag.encoders.contract import has_content
 from reeltag.encoders.pretrained import (
+    LOAD_ERRORS,
     device_and_precision,
     embedded_minilm,
     folder_fingerprint,
@@ -49,13 +50,15 @@ class SentenceEncoder:
         device, dtype = device_and_precision()
         try:
             return SentenceTransformer(str(self._folder), device=device, local_files_only=True).to(dtype)
-        except (OSError, ValueError, KeyError) as error:
+        except LOAD_ERRORS as error:
             raise EncoderError(f"text encoder {self.model!r}: cannot be loaded from {self._folder} ({error})") from None
 
     @property
     def dim(self) -> int:
         """Width of the vectors."""
-        return int(self._loaded.get_embedding_dimension())
+        model = self._loaded  # the method was renamed within the supported versions
+        width = getattr(model, "get_embedding_dimension", None) or model.get_sentence_embedding_dimension
+        return int(width())
 
     @cached_property
     def fingerprint(self) -> str:

@@ -69,6 +69,8 @@ class FeatureStore:
             rows = np.flatnonzero(missing)[np.sort(first)]
             self._compute(encoder, [texts[row] for row in rows], hashes[rows], folder, progress)
             stored = _Shards(folder)
+        if not present.any():
+            return np.zeros((len(texts), stored.width() or encoder.dim), np.float32), present
         return stored.read(hashes, present), present
 
     def _compute(
@@ -100,7 +102,10 @@ class _Shards:
             try:
                 with safe_open(path, framework="numpy") as file:
                     keys = np.ascontiguousarray(file.get_tensor("hashes"))
+                    n_texts = file.get_slice("values").get_shape()[0]
             except (SafetensorError, OSError):
+                continue
+            if keys.shape != (n_texts, _HASH_BYTES):
                 continue
             self.paths.append(path)
             hashes.append(np.frombuffer(keys.tobytes(), f"S{_HASH_BYTES}"))
@@ -121,17 +126,18 @@ class _Shards:
     def read(self, hashes: npt.NDArray[np.bytes_], present: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
         """Return the vectors of the hashes, zero where absent."""
         wanted = np.flatnonzero(present)
-        if len(wanted) == 0:
-            return np.zeros((len(hashes), 0 if not self.paths else self._width()), np.float32)
         place = np.searchsorted(self._keys, hashes[wanted])
-        values = np.zeros((len(hashes), self._width()), np.float32)
+        values = np.zeros((len(hashes), self.width()), np.float32)
         for number in np.unique(self._shard[place]):
             hits = self._shard[place] == number
             with safe_open(self.paths[number], framework="numpy") as file:
                 values[wanted[hits]] = file.get_tensor("values")[self._row[place[hits]]]
         return values
 
-    def _width(self) -> int:
+    def width(self) -> int:
+        """Return the width of the stored vectors, 0 when there are none."""
+        if not self.paths:
+            return 0
         with safe_open(self.paths[0], framework="numpy") as file:
             return int(file.get_slice("values").get_shape()[1])
 

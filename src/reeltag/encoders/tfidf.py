@@ -101,7 +101,7 @@ class TfidfEncoder:
         folder.mkdir(parents=True, exist_ok=True)
         data = {"config": to_json(self.config), "phrases": self._phrases()}
         (folder / "tfidf.json").write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-        save_file({"idf": self._fitted().idf_.astype(np.float32)}, folder / "tfidf.safetensors")
+        save_file({"idf": self._fitted().idf_.astype(np.float64)}, folder / "tfidf.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> TfidfEncoder:

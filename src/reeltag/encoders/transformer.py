@@ -12,7 +12,13 @@ import numpy.typing as npt
 import torch
 
 from reeltag.encoders.contract import has_content
-from reeltag.encoders.pretrained import device_and_precision, folder_fingerprint, model_folder, quiet_loading
+from reeltag.encoders.pretrained import (
+    LOAD_ERRORS,
+    device_and_precision,
+    folder_fingerprint,
+    model_folder,
+    quiet_loading,
+)
 from reeltag.errors import EncoderError, MissingExtraError
 from reeltag.features import Values
 
@@ -50,9 +56,16 @@ class TransformerEncoder:
             tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
             kind = AutoConfig.from_pretrained(self._folder, local_files_only=True).model_type
             loader: Any = CLIPTextModelWithProjection if kind in ("clip", "clip_text_model") else AutoModel
-            network = loader.from_pretrained(self._folder, local_files_only=True, dtype=dtype)
-        except (OSError, ValueError, KeyError) as error:
+            network, found = loader.from_pretrained(
+                self._folder, local_files_only=True, dtype=dtype, output_loading_info=True
+            )
+        except LOAD_ERRORS as error:
             raise EncoderError(f"text encoder {self.model!r}: cannot be loaded from {self._folder} ({error})") from None
+        random = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))  # not read here
+        if random:
+            raise EncoderError(
+                f"text encoder {self.model!r}: {self._folder} lacks {len(random)} of the weights, first {random[0]}"
+            )
         return tokenizer, network.to(device).eval()
 
     @property
@@ -85,7 +98,7 @@ class TransformerEncoder:
 
     def _forward(self, texts: list[str]) -> npt.NDArray[np.float32]:
         tokenizer, network = self._loaded
-        limit = min(tokenizer.model_max_length, getattr(network.config, "max_position_embeddings", _DEFAULT_MAX_TOKENS))
+        limit = min(tokenizer.model_max_length, _n_positions(network))
         tokens = tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt").to(
             network.device
         )
@@ -99,3 +112,11 @@ class TransformerEncoder:
         vectors = torch.nn.functional.normalize(vectors.float(), dim=1)
         result: npt.NDArray[np.float32] = vectors.cpu().numpy()
         return result
+
+
+def _n_positions(network: Any) -> int:
+    """Return how many tokens a network has places for; the RoBERTa family counts from behind its padding token."""
+    places = int(getattr(network.config, "max_position_embeddings", _DEFAULT_MAX_TOKENS))
+    table = getattr(getattr(network, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return places if padding is None else places - padding - 1

@@ -1,13 +1,16 @@
 """Group relations between the people of a film and its labels: what the other films of its people are.
 
 For every person (directors and cast apart) the graph counts in how many films each label stands. The profile of a
-film is, for directors and for cast, the sum and the mean over its people of
+film is, for directors and for cast, the sum and the mean over its known people (those with another film in the
+graph) of
 
     log( (count of the label + a * prior) / (films + a) / prior )
 
-together with how many of its people are known and how many films they have made. This is the relation IDKG draws
-from its knowledge graph (seed 001, section 3.1: director-genre and cast-genre), with one difference that matters: a
-film of the graph is left out of its own people's counts, so a training film never sees its own labels.
+with prior = (films with the label + 1/2) / (films + 1) over all of the graph, together with how many of its people
+are known and how many films they have made. This is the relation IDKG draws from its knowledge graph (seed 001,
+section 3.1: director-genre and cast-genre), with one difference that matters: a film of the graph is left out of its
+own people's counts, so a training film never sees its own labels. The prior is one number per label for all films,
+so nothing of a film's own labels can be read from it.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ class CreditConfig:
             check_choice("CreditConfig", "roles", role, ROLES)
         if not self.roles:
             raise ConfigError("CreditConfig.roles must name at least one role")
+        if len(set(self.roles)) < len(self.roles):
+            raise ConfigError(f"CreditConfig.roles must name every role once; got {', '.join(self.roles)}")
         check_range("CreditConfig", "prior_strength", self.prior_strength, 1e-6, 1e6)
 
 
@@ -115,14 +120,13 @@ class CreditProfile:
         self._film_ids = catalogue.frame["id"]
         self._targets = sp.csr_matrix(targets, dtype=np.float32)
         for role in self.config.roles:
-            rows, keys = catalogue.people(role)
+            rows, keys = _people(catalogue, role)
             people = keys.unique(maintain_order=True)
             columns = _positions(keys, people)
-            matrix = sp.csr_matrix(
+            self._people[role] = people
+            self._films_of[role] = sp.csr_matrix(
                 (np.ones(len(rows), np.float32), (rows, columns)), shape=(len(catalogue), len(people))
             )
-            matrix.data[:] = 1  # a person credited twice in a role is credited once
-            self._people[role], self._films_of[role] = people, matrix
         self._count()
         return self
 
@@ -170,12 +174,12 @@ class CreditProfile:
         in_graph = _positions(film.frame["id"], self._film_ids)
         found = []
         for role in self.config.roles:
-            _, keys = film.people(role)
+            _, keys = _people(film, role)
             credits = self._credits(role, film)
             own, labels = self._own(role, credits, in_graph)
             for key, person, is_own in zip(keys, credits.person, own, strict=True):
                 known = person >= 0
-                counts = self._counts[role][person] - is_own * labels[0] if known else np.zeros_like(self._prior)
+                counts = self._counts[role][person] - is_own * labels[0] if known else np.zeros_like(labels[0])
                 n_films = int(self._n_films[role][person] - is_own) if known else 0
                 found.append(PersonRelation(role=role, person=key, n_films=n_films, counts=counts))
         return found
@@ -198,8 +202,10 @@ class CreditProfile:
     def _profile_rows(self, role: str, credits: _Credits, in_graph: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         own, labels = self._own(role, credits, in_graph)
         known = credits.person >= 0
-        counts = self._counts[role][credits.person] * known[:, None] - own[:, None] * labels[credits.row]
-        n_films = self._n_films[role][credits.person] * known - own  # (n_credits,)
+        counts = -own[:, None] * labels[credits.row]  # (n_credits, n_labels)
+        n_films = -own  # (n_credits,)
+        counts[known] += self._counts[role][credits.person[known]]
+        n_films[known] += self._n_films[role][credits.person[known]]
         a = self.config.prior_strength
         ratio = np.log((counts + a * self._prior) / (n_films[:, None] + a) / self._prior)
         pool = sp.csr_matrix(
@@ -214,7 +220,7 @@ class CreditProfile:
         return np.hstack([total, total / people[:, None], counts_block]).astype(np.float32)
 
     def _credits(self, role: str, catalogue: Catalogue) -> _Credits:
-        rows, keys = catalogue.people(role)
+        rows, keys = _people(catalogue, role)
         return _Credits(rows, _positions(keys, self._people[role]))
 
     def _own(
@@ -264,6 +270,13 @@ class CreditProfile:
         if self._targets is None:
             raise NotFittedError("CreditProfile is used before fit")
         return self._targets
+
+
+def _people(catalogue: Catalogue, role: str) -> tuple[npt.NDArray[np.int64], pl.Series]:
+    """Return row number and key of every credit; a person credited twice in a role of a film is credited once."""
+    rows, keys = catalogue.people(role)
+    once = pl.DataFrame({"row": rows, "key": keys}).unique(maintain_order=True)
+    return once["row"].to_numpy(), once["key"]
 
 
 def _positions(keys: pl.Series | Sequence[str], among: pl.Series) -> npt.NDArray[np.int64]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+_TINY = 1e-12
+
 
 def asymmetric(
     logits: torch.Tensor,
@@ -34,6 +36,7 @@ def asymmetric(
     """
     probability = torch.sigmoid(logits)
     shifted = (probability - margin).clamp(min=0)
-    positive = targets * (1 - probability) ** gamma_positive * torch.nn.functional.logsigmoid(logits)
+    doubt = (1 - probability).clamp(min=_TINY)  # the slope of a power below 1 is infinite at 0
+    positive = targets * doubt**gamma_positive * torch.nn.functional.logsigmoid(logits)
     negative = (1 - targets) * shifted**gamma_negative * torch.log((1 - shifted).clamp(min=1e-8))
     return -((positive if weight is None else weight * positive) + negative).mean()

@@ -72,12 +72,13 @@ class Model(Protocol):
         """Read what ``save_pretrained`` wrote."""
 
 
-def check_training(features: Features, targets: Targets) -> None:
+def check_training(features: Features, targets: Targets, validation: Validation | None = None) -> None:
     """Raise unless features and targets can be trained on.
 
     Raises:
         FeatureError: They differ in number, or there is no block.
-        ModelError: There are no titles or no labels, or targets are not 0 and 1.
+        ModelError: There are no titles or no labels, targets are not 0 and 1, or the validation titles have other
+            labels.
     """
     if not features.blocks:
         raise FeatureError("a model needs at least one block of features")
@@ -87,6 +88,17 @@ def check_training(features: Features, targets: Targets) -> None:
         raise ModelError(f"a model needs titles and labels to learn from; got targets of shape {targets.shape}")
     if not np.isin(targets, (0, 1)).all():
         raise ModelError("targets must be 0 and 1")
+    if validation is None:
+        return
+    if len(validation.features) != len(validation.targets):
+        raise FeatureError(
+            f"validation: {len(validation.features)} titles of features, but {len(validation.targets)} of targets"
+        )
+    if validation.targets.shape[1:] != targets.shape[1:]:
+        raise ModelError(
+            f"validation: targets must have the {targets.shape[1]} labels of the training titles; got shape "
+            f"{validation.targets.shape}"
+        )
 
 
 def log_odds(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:

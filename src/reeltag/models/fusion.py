@@ -50,7 +50,7 @@ class FusionConfig:
         training: Settings of the training loop.
     """
 
-    hidden: int = 512
+    hidden: int = 1024
     dropout: float = 0.5
     input_dropout: float = 0.4
     modality_dropout: float = 0.1
@@ -125,6 +125,7 @@ class FusionModel:
         self.histories_: list[TrainingHistory] = []
         self._scaler = BlockScaler(self.config.sparse_dim, seed)
         self._members: list[FusionNetwork] = []
+        self._best_epochs: list[int] = []
 
     def fit(
         self,
@@ -134,12 +135,17 @@ class FusionModel:
         validation: Validation | None = None,
         progress: Progress = silent,
     ) -> Self:
-        """Train the members; early stopping is on the mean average precision of the validation titles."""
-        check_training(features, targets)
+        """Train the members; early stopping is on the mean average precision of the validation titles.
+
+        Validation titles without any label cannot rank epochs: all epochs are run, as without validation.
+        """
+        check_training(features, targets, validation)
         self._scaler = BlockScaler(self.config.sparse_dim, self.seed).fit(features)
-        self._members, self.histories_ = [], []
-        inputs, truth = self._inputs(features), torch.from_numpy(targets)
-        held_out = None if validation is None else (self._inputs(validation.features), validation.targets)
+        self._members, self.histories_, self._best_epochs = [], [], []
+        inputs, truth = self._inputs(features), torch.from_numpy(np.ascontiguousarray(targets, np.float32))
+        evaluate = None
+        if validation is not None and validation.targets.any():
+            evaluate = _Score(self._inputs(validation.features), validation.targets)
         weight = _weights(self.config, targets)
         for member in range(self.config.n_members):
             with torch.random.fork_rng():
@@ -152,11 +158,12 @@ class FusionModel:
                 len(features),
                 self.config.training,
                 seed=self.seed + member,
-                evaluate=None if held_out is None else _Score(*held_out),
+                evaluate=evaluate,
                 progress=_member_progress(progress, member, self.config.n_members),
             )
             self._members.append(network)
             self.histories_.append(history)
+            self._best_epochs.append(history.best_epoch)
         return self
 
     def predict_proba(self, features: Features) -> npt.NDArray[np.float32]:
@@ -186,7 +193,7 @@ class FusionModel:
             "seed": self.seed,
             "blocks": self._scaler.names,
             "n_labels": members[0].head.out_features,
-            "best_epochs": [history.best_epoch for history in self.histories_],
+            "best_epochs": self._best_epochs,
         }
         write_json(folder / "model.json", data)
 
@@ -195,6 +202,7 @@ class FusionModel:
         """Read what ``save_pretrained`` wrote."""
         data = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         model = cls(from_json(FusionConfig, data["config"], "model.json: config"), seed=data["seed"])
+        model._best_epochs = data["best_epochs"]
         tensors = load_file(folder / "model.safetensors")
         scaler = {n.removeprefix("scaler."): t.numpy() for n, t in tensors.items() if n.startswith("scaler.")}
         model._scaler.load(data["blocks"], scaler)
@@ -280,8 +288,6 @@ class _Score:
 
     @torch.inference_mode()
     def __call__(self, network: nn.Module) -> float:
-        if self.targets.size == 0:
-            return 0.0
         device = next(network.parameters()).device
         blocks, present = self.inputs
         logits, _ = network([block.to(device) for block in blocks], present.to(device))

@@ -73,11 +73,14 @@ class LinearModel:
         features: Features,
         targets: Targets,
         *,
-        validation: Validation | None = None,  # noqa: ARG002 - part of the contract; nothing is stopped early
+        validation: Validation | None = None,
         progress: Progress = silent,
     ) -> Self:
-        """Fit one regression per label; a label that all or none of the titles have gets its base rate."""
-        check_training(features, targets)
+        """Fit one regression per label; a label that all or none of the titles have gets its base rate.
+
+        Nothing is stopped early: validation titles are not used.
+        """
+        check_training(features, targets, validation)
         self._names, self._tensors = list(features.blocks), {}
         for name, block in features.blocks.items():
             self._tensors |= _scale_of(name, block)
@@ -168,13 +171,20 @@ class LinearModel:
         if f"{name}.width" in self._tensors and block.dim != int(self._tensors[f"{name}.width"][0]):
             expected = int(self._tensors[f"{name}.width"][0])
             raise FeatureError(f"block '{name}' has width {block.dim}, the model was trained with {expected}")
-        absent = (~block.present)[:, None].astype(np.float32)
-        if block.is_sparse:
-            values = sp.diags(block.present.astype(np.float32)) @ block.values
-            return sp.hstack([values, sp.csr_matrix(absent)], format="csr", dtype=np.float32)
-        scaled = (np.asarray(block.values) - self._tensors[f"{name}.mean"]) / self._tensors[f"{name}.spread"]
-        scaled = np.clip(scaled, -_CLIP, _CLIP) * (3 / np.sqrt(block.dim)) * block.present[:, None]
-        return sp.csr_matrix(np.hstack([scaled, absent]).astype(np.float32))
+        filled = np.flatnonzero(block.present)
+        if f"{name}.mean" in self._tensors:  # dense at training
+            values = block.values[filled].toarray() if block.is_sparse else np.asarray(block.values)[filled]
+            scaled = (values - self._tensors[f"{name}.mean"]) / self._tensors[f"{name}.spread"]
+            values = np.clip(scaled, -_CLIP, _CLIP) * (3 / np.sqrt(block.dim))
+        else:
+            values = block.values[filled]
+        # rows of absent titles are left empty whatever stands there
+        place = sp.csr_matrix(
+            (np.ones(len(filled), np.float32), (filled, np.arange(len(filled)))),
+            shape=(len(block.present), len(filled)),
+        )
+        absent = sp.csr_matrix((~block.present)[:, None].astype(np.float32))
+        return sp.hstack([place @ sp.csr_matrix(values), absent], format="csr", dtype=np.float32)
 
     def _fitted(self) -> None:
         if "bias" not in self._tensors:

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 from sklearn.decomposition import TruncatedSVD
 
 from reeltag.errors import FeatureError
-from reeltag.features import Block, Features
+from reeltag.features import Block, Features, Values
 
 _CLIP = 5.0
 _MIN_SPREAD = 1e-6
@@ -44,9 +44,9 @@ class BlockScaler:
                 self._tensors[f"{name}.components"] = self._components(values)
                 values = self._project(name, values)
             if len(values) == 0:
-                values = np.zeros((1, block.dim), np.float32)
+                values = np.zeros((1, values.shape[1]), np.float32)
             mean, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
-            if _are_unit_rows(values):
+            if block.is_sparse or _are_unit_rows(values):
                 mean, spread = np.zeros(len(mean)), np.full(len(mean), 1 / _EMBEDDING_LENGTH)
             self._tensors[f"{name}.mean"] = mean.astype(np.float32)
             self._tensors[f"{name}.spread"] = np.where(spread > _MIN_SPREAD, spread, 1).astype(np.float32)
@@ -63,11 +63,15 @@ class BlockScaler:
         expected = self._tensors.get(f"{name}.components", self._tensors[f"{name}.mean"]).shape[-1]
         if block.dim != expected:
             raise FeatureError(f"block '{name}' has width {block.dim}, the model was trained with {expected}")
-        values = self._project(name, block.values) if block.is_sparse else np.asarray(block.values)
+        values = block.values[block.present]
+        if f"{name}.components" in self._tensors:
+            values = self._project(name, values)
+        elif block.is_sparse:
+            values = values.toarray()
         scaled = (values - self._tensors[f"{name}.mean"]) / self._tensors[f"{name}.spread"]
-        np.clip(scaled, -_CLIP, _CLIP, out=scaled)
-        scaled[~block.present] = 0
-        return np.ascontiguousarray(scaled, np.float32)
+        out = np.zeros((len(block.present), scaled.shape[1]), np.float32)
+        out[block.present] = np.clip(scaled, -_CLIP, _CLIP)
+        return out
 
     def state(self) -> dict[str, npt.NDArray[np.float32]]:
         """Return the tensors to save."""
@@ -90,11 +94,12 @@ class BlockScaler:
         rank = min(self.sparse_dim, n_columns - 1, n_rows - 1)
         if rank < 1:
             return np.eye(1, n_columns, dtype=np.float32)
-        svd = TruncatedSVD(rank, n_iter=4, random_state=self.seed).fit(values)
+        with np.errstate(invalid="ignore", divide="ignore"):  # its share of variance, 0 / 0 when all rows are equal
+            svd = TruncatedSVD(rank, n_iter=4, random_state=self.seed).fit(values)
         return np.ascontiguousarray(svd.components_, np.float32)
 
-    def _project(self, name: str, values: sp.csr_matrix) -> npt.NDArray[np.float32]:
-        """Project sparse rows and bring them to unit length, so that long texts do not count more."""
+    def _project(self, name: str, values: Values) -> npt.NDArray[np.float32]:
+        """Project rows and bring them to unit length, so that long texts do not count more."""
         projected = np.asarray(values @ self._tensors[f"{name}.components"].T, np.float32)
         norms = np.linalg.norm(projected, axis=1, keepdims=True)
         return np.asarray(projected / np.where(norms > _MIN_SPREAD, norms, 1), np.float32)
