@@ -40,9 +40,21 @@ def main() -> None:
         features = tagger.features(Catalogue.read(source))
         ready = time.perf_counter()
         tagger.predict_proba(features)
-        print(f"in process: features from the cache {ready - start:.1f} s, probabilities {time.perf_counter() - ready:.1f} s")
+        print(
+            f"in process: features from the cache {ready - start:.1f} s, probabilities {time.perf_counter() - ready:.1f} s"
+        )
         for flag in ("--no-evidence", "--evidence"):
-            command = [sys.executable, "-m", "reeltag", "tag", str(options.tagger), str(source), "--out", str(out), flag]
+            command = [
+                sys.executable,
+                "-m",
+                "reeltag",
+                "tag",
+                str(options.tagger),
+                str(source),
+                "--out",
+                str(out),
+                flag,
+            ]
             for _ in range(3):
                 start = time.perf_counter()
                 subprocess.run(command, check=True, capture_output=True)

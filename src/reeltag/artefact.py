@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,8 +59,11 @@ def check_destination(folder: Path) -> None:
     """Raise unless an artefact may be written to a folder: there is nothing yet, an empty folder, or an artefact.
 
     Raises:
-        ArtefactError: There is something else, which would be lost.
+        ArtefactError: There is something else, which would be lost, or the folder cannot be made.
     """
+    ground = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if ground != folder.absolute() and not (ground.is_dir() and os.access(ground, os.W_OK)):
+        raise ArtefactError(f"{folder}: cannot be made, because {ground} is not a folder that may be written to")
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     try:

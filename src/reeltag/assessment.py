@@ -70,7 +70,7 @@ def titles_of(split: str, catalogue: Catalogue, assign: Callable[[], Sequence[st
         assign: Called for the split of every title when the catalogue has none.
 
     Raises:
-        SplitError: There is no such split.
+        SplitError: There is no such split, or the catalogue has no splits and cannot be split.
     """
     if split not in (*SPLITS, "all"):
         raise SplitError(f"split must be one of {', '.join(SPLITS)}, all; got {shown(split)}")
@@ -79,7 +79,10 @@ def titles_of(split: str, catalogue: Catalogue, assign: Callable[[], Sequence[st
     if catalogue.has("split") and catalogue.frame["split"].null_count() < len(catalogue):
         names: Sequence[str] = catalogue.frame["split"].fill_null("background").to_list()
     else:
-        names = assign()
+        try:
+            names = assign()
+        except SplitError as error:
+            raise SplitError(f"{catalogue.source}: {error}; split 'all' takes every title") from None
     return np.array([name == split for name in names], np.bool_)
 
 

@@ -99,8 +99,7 @@ class Tagger:
         config = self.recipe
         lists = catalogue.lists(config.labels.field)
         splits = self.splits(catalogue, progress)
-        training = _rows(splits, "train", lists)
-        validation = _rows(splits, "validation", lists)
+        training, validation = (_rows(splits, split, lists, catalogue.source) for split in ("train", "validation"))
         labels = LabelSpace.learn([lists[row] for row in training], config.labels)
         targets, known = labels.encode(lists)
         graph_rows = training
@@ -377,11 +376,14 @@ class Tagger:
         return texts
 
 
-def _rows(splits: SplitAssignment, split: str, lists: Sequence[Sequence[str]]) -> npt.NDArray[np.int64]:
+def _rows(splits: SplitAssignment, split: str, lists: Sequence[Sequence[str]], source: str) -> npt.NDArray[np.int64]:
     rows = splits.rows_of(split)
     known = rows[[bool(lists[row]) for row in rows]]
     if len(known) == 0:
-        raise SplitError(f"no title of split '{split}' has known labels, and a tagger cannot be fitted without")
+        raise SplitError(
+            f"{source}: no title of split '{split}' has known labels, and a tagger cannot be fitted without; mark such "
+            "titles in the column 'split', or drop the column to have splits made"
+        )
     return known
 
 

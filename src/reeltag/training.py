@@ -105,7 +105,7 @@ def fit_network(
     losses: list[float] = []
     scores: list[float] = []
     best, best_weights = 0, None
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         shuffle = torch.Generator().manual_seed(seed)
         for epoch in range(config.epochs):

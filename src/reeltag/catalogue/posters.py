@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from reeltag.catalogue.fields import FIELDS
 from reeltag.catalogue.parquet import DAMAGE, embeds_images, first_line, open_parquet
 from reeltag.catalogue.values import tidy
-from reeltag.errors import CatalogueError, Problem, shown
+from reeltag.errors import CatalogueError, Problem
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 _READ_ROWS = 256
@@ -77,7 +77,7 @@ class PosterFiles:
         rule = "the poster file must exist"
         return [
             Problem(
-                file=self.source, row=None, field="poster", rule=f"{rule} (title {title_id})", value=shown(str(path))
+                file=self.source, row=None, field="poster", rule=f"{rule} (title {title_id})", value=repr(str(path))
             )
             for title_id, path in self.paths.items()
             if not _is_file(path)

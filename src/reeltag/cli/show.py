@@ -78,12 +78,16 @@ def progress_bar() -> Iterator[Progress]:
 
     def report(stage: str, done: int, total: int) -> None:
         if stage not in stages:
+            bars.start()  # at the first report: without any, nothing is drawn, not even an empty line
             stages[stage] = bars.add_task(stage, total=total, rate="")
         speed = bars.tasks[stages[stage]].speed
         bars.update(stages[stage], completed=done, total=total, rate=f"{speed:,.0f}/s" if speed and speed >= 1 else "")
 
-    with bars:
+    try:
         yield report
+    finally:
+        if stages:
+            bars.stop()
 
 
 def beside(tagger: Path, split: str) -> Path:

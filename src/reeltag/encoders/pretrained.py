@@ -12,6 +12,7 @@ from reeltag.errors import EncoderError, MissingExtraError
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model")
 _BLOCK_BYTES = 1 << 20
+_UNREAD = ["*.h5", "*.msgpack", "*.onnx", "onnx/*", "openvino/*", "*.ot", "*.tflite", "*.gguf"]  # other frameworks'
 # what loaders raise for a folder that is incomplete, damaged, of another architecture, or needs a further package
 LOAD_ERRORS = (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError)
 
@@ -50,7 +51,7 @@ def model_folder(name: str) -> Path:
         raise MissingExtraError("transformers", "text", f"the model {name!r}") from None
     for local_only in (True, False):
         try:
-            return Path(snapshot_download(name, local_files_only=local_only, etag_timeout=5))
+            return Path(snapshot_download(name, local_files_only=local_only, etag_timeout=5, ignore_patterns=_UNREAD))
         except (OSError, ValueError, RuntimeError) as error:
             reason = type(error).__name__
     raise EncoderError(

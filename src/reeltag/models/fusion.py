@@ -148,7 +148,7 @@ class FusionModel:
             evaluate = _Score(self._inputs(validation.features), validation.targets)
         weight = _weights(self.config, targets)
         for member in range(self.config.n_members):
-            with torch.random.fork_rng():
+            with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 torch.manual_seed(self.seed + member)
                 network = FusionNetwork(list(self._scaler.widths.values()), targets.shape[1], self.config)
                 _start_at_base_rates(network.head, targets)

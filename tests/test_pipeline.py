@@ -1,0 +1,169 @@
+"""The feature pipeline: which blocks there are, what they are fitted on, and that loading checks the models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reeltag.catalogue import Catalogue
+from reeltag.encoders import TEXT_ENCODERS
+from reeltag.encoders.store import FeatureStore
+from reeltag.errors import EncoderError, FeatureError
+from reeltag.features import Features
+from reeltag.labels import LabelConfig, LabelSpace
+from reeltag.pipeline import FeaturePipeline, read_texts
+from reeltag.recipes import FeatureConfig
+from samples import catalogue, rows, sample
+
+TFIDF = FeatureConfig(plot_encoders=("tfidf",), title_encoders=("tfidf",))
+
+
+class LetterEncoder:
+    """A stand-in for a pre-trained model: counts letters, and how many texts it was asked for."""
+
+    name = "letters"
+    dim = 26
+
+    def __init__(self, fingerprint: str = "letters-v1-torch.float32") -> None:
+        self.fingerprint = fingerprint
+        self.n_texts = 0
+
+    def encode(self, batch: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        self.n_texts += len(batch)
+        values = [[text.lower().count(chr(97 + letter)) for letter in range(26)] for text in batch]
+        return np.array(values, np.float32).reshape(-1, 26), np.array([bool(text.strip()) for text in batch])
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> LetterEncoder:
+    encoder = LetterEncoder()
+    monkeypatch.setitem(TEXT_ENCODERS, "letters", lambda _: encoder)
+    return encoder
+
+
+def fit(config: FeatureConfig, films: Catalogue) -> FeaturePipeline:
+    targets, _ = LabelSpace.learn(films.lists("genres"), LabelConfig(min_count=1)).encode(films.lists("genres"))
+    return FeaturePipeline(config).fit(films, films, targets)
+
+
+def store(tmp_path: Path) -> FeatureStore:
+    return FeatureStore(tmp_path / "cache")
+
+
+def same(a: Features, b: Features) -> bool:
+    def dense(values: object) -> np.ndarray:
+        return values.toarray() if hasattr(values, "toarray") else np.asarray(values)  # type: ignore[no-any-return]
+
+    return list(a.blocks) == list(b.blocks) and all(
+        np.array_equal(dense(a.blocks[name].values), dense(b.blocks[name].values))
+        and np.array_equal(a.blocks[name].present, b.blocks[name].present)
+        for name in a.blocks
+    )
+
+
+def test_blocks_are_named_by_modality_and_encoder(tmp_path: Path, letters: LetterEncoder) -> None:
+    config = FeatureConfig(plot_encoders=("tfidf", "letters"), title_encoders=("letters",))
+    features = fit(config, sample()).transform(sample(), store(tmp_path))
+    assert list(features.blocks) == ["plot.tfidf", "plot.letters", "title.letters", "year", "credits.profile"]
+    assert features.ids == tuple(sample().ids)
+    assert features.present("plot").sum() == 120  # background titles have none
+
+
+def test_only_what_is_asked_for_is_read(tmp_path: Path) -> None:
+    pipeline = fit(FeatureConfig(modalities=("year",)), sample())
+    assert list(pipeline.transform(sample(), store(tmp_path)).blocks) == ["year"]
+    assert pipeline.credits is None
+    assert pipeline.fitted_on_ == {}
+
+
+def test_absent_modalities_are_noted_and_left_out(tmp_path: Path) -> None:
+    films = catalogue(without=["title", "directors", "cast"])
+    pipeline = fit(TFIDF, films)
+    assert pipeline.absent_ == ("title", "credits")
+    assert list(pipeline.transform(sample(), store(tmp_path)).blocks) == ["plot.tfidf", "year"]
+
+
+def test_a_column_of_blanks_is_absent() -> None:
+    films = catalogue(row | {"plot": None, "directors": [], "cast": None, "year": None} for row in rows())
+    assert fit(TFIDF, films).absent_ == ("plot", "year", "credits")
+
+
+def test_a_fit_forgets_the_one_before(tmp_path: Path) -> None:
+    pipeline = fit(TFIDF, sample())
+    pipeline.fit(catalogue(without=["plot", "directors", "cast"]), sample(), np.ones((len(sample()), 1), np.float32))
+    assert pipeline.absent_ == ("plot", "credits")
+    assert list(pipeline.transform(sample(), store(tmp_path)).blocks) == ["title.tfidf", "year"]
+    assert set(pipeline.fitted_on_) == {"vocabulary of title"}
+
+
+def test_nothing_to_learn_from_is_an_error() -> None:
+    films = catalogue(without=["plot", "title", "year", "directors", "cast"])
+    with pytest.raises(FeatureError, match="no training title has any of: plot, title, year, credits"):
+        fit(TFIDF, films)
+
+
+def test_parts_tell_what_they_were_fitted_on() -> None:
+    training, graph = sample().take(range(10)), sample().take(range(20))
+    pipeline = FeaturePipeline(TFIDF).fit(training, graph, np.ones((20, 2), np.float32))
+    assert pipeline.fitted_on_ == {
+        "vocabulary of plot": training.ids,
+        "vocabulary of title": training.ids,
+        "graph": graph.ids,
+    }
+
+
+def test_plot_and_outline_are_read_together() -> None:
+    frame = sample().frame.select("id", "plot").head(3)
+    films = Catalogue.from_frame(
+        frame.with_columns(outline=frame["plot"].str.slice(0, 6)).with_columns(plot=None).cast({"plot": str})
+    )
+    plots = [row["plot"] for row in rows()[:3]]
+    assert read_texts(films, "plot") == [plot[:6].strip() for plot in plots]
+    both = Catalogue.from_frame(frame.with_columns(outline=frame["plot"].str.slice(0, 6)))
+    assert read_texts(both, "plot") == [f"{plot} {plot[:6]}".strip() for plot in plots]
+    assert read_texts(sample(), "title") == sample().texts("title")
+
+
+def test_save_and_load_give_the_same_features(tmp_path: Path, letters: LetterEncoder) -> None:
+    config = FeatureConfig(plot_encoders=("tfidf", "letters"), title_encoders=("tfidf",))
+    pipeline = fit(config, catalogue(without=["year"]))
+    data = pipeline.save(tmp_path / "features")
+    loaded = FeaturePipeline.load(tmp_path / "features", config, **data)  # type: ignore[arg-type]
+    assert loaded.absent_ == ("year",)
+    assert same(pipeline.transform(sample(), store(tmp_path)), loaded.transform(sample(), store(tmp_path)))
+
+
+def test_texts_are_encoded_once(tmp_path: Path, letters: LetterEncoder) -> None:
+    pipeline = fit(FeatureConfig(modalities=("plot",), plot_encoders=("letters",)), sample())
+    pipeline.transform(sample(), store(tmp_path))
+    n_texts = letters.n_texts
+    assert n_texts == 120
+    pipeline.transform(sample(), store(tmp_path))
+    assert letters.n_texts == n_texts
+
+
+def test_another_model_than_at_training_is_refused(tmp_path: Path, letters: LetterEncoder) -> None:
+    config = FeatureConfig(modalities=("plot",), plot_encoders=("letters",))
+    data = fit(config, sample()).save(tmp_path / "features")
+    loaded = FeaturePipeline.load(tmp_path / "features", config, **data)  # type: ignore[arg-type]
+    letters.fingerprint = "letters-v2-torch.float32"
+    message = r"block 'plot\.letters': the installed model differs .* \(fingerprint letters-v2, expected letters-v1\)"
+    with pytest.raises(EncoderError, match=message):
+        loaded.transform(sample(), store(tmp_path))
+
+
+def test_another_precision_is_the_same_model(tmp_path: Path, letters: LetterEncoder) -> None:
+    config = FeatureConfig(modalities=("plot",), plot_encoders=("letters",))
+    data = fit(config, sample()).save(tmp_path / "features")
+    loaded = FeaturePipeline.load(tmp_path / "features", config, **data)  # type: ignore[arg-type]
+    letters.fingerprint = "letters-v1-torch.bfloat16"
+    assert len(loaded.transform(sample(), store(tmp_path))) == len(sample())
+
+
+def test_titles_without_any_text_are_absent(tmp_path: Path, letters: LetterEncoder) -> None:
+    pipeline = fit(FeatureConfig(modalities=("plot",), plot_encoders=("letters",)), sample())
+    features = pipeline.transform(catalogue([{"id": "a"}, {"id": "b"}]), store(tmp_path))
+    assert features.blocks["plot.letters"].values.shape == (2, 26)
+    assert not features.present("plot").any()
