@@ -40,9 +40,8 @@ def main() -> None:
         features = tagger.features(Catalogue.read(source))
         ready = time.perf_counter()
         tagger.predict_proba(features)
-        print(
-            f"in process: features from the cache {ready - start:.1f} s, probabilities {time.perf_counter() - ready:.1f} s"
-        )
+        probabilities_s = time.perf_counter() - ready
+        print(f"in process: features from the cache {ready - start:.1f} s, probabilities {probabilities_s:.1f} s")
         for flag in ("--no-evidence", "--evidence"):
             command = [
                 sys.executable,

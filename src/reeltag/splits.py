@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from reeltag.catalogue import SPLITS, Catalogue
 from reeltag.config import check_range
-from reeltag.duplicates import DuplicateConfig, Progress, find_duplicates
+from reeltag.duplicates import DuplicateConfig, find_duplicates
 from reeltag.errors import ConfigError, SplitError
+from reeltag.progress import Progress
 
 _SIZE_TOLERANCE = 0.02  # of a split's due size, but at least one title
 

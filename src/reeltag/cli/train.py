@@ -55,6 +55,7 @@ def train(
 ) -> None:
     """Learn the labels of a catalogue; choose and calibrate on its validation titles; save the tagger."""
     from reeltag.artefact import check_destination
+    from reeltag.card import model_card
     from reeltag.tagger import Tagger
 
     chosen = build_recipe(recipe, labels=labels, modalities=modalities, plot_encoders=plot_encoder, settings=settings)
@@ -66,7 +67,7 @@ def train(
     with progress_bar() as progress:
         tagger.fit(films, progress=progress)
         report = tagger.evaluate(films, "validation").report
-    tagger.save_pretrained(out)
+    tagger.save_pretrained(out, model_card(chosen.name, tagger.labels, tagger.fitted.data, report))
     scores = report.evaluation.scores
     ranking = report.evaluation.ranking
     summary: dict[str, Any] = {

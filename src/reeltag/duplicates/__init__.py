@@ -17,11 +17,11 @@ from reeltag.duplicates.config import (
     Kind,
     Pairs,
     Placeholder,
-    Progress,
 )
 from reeltag.duplicates.plots import TEXT_FIELDS, near_same_plots
 from reeltag.duplicates.posters import PosterHashes, hash_posters, near_same_posters
 from reeltag.duplicates.titles import same_titles
+from reeltag.progress import Progress
 
 __all__ = [
     "GROUPING_KINDS",
@@ -32,7 +32,6 @@ __all__ = [
     "Pairs",
     "Placeholder",
     "PosterHashes",
-    "Progress",
     "find_duplicates",
     "hash_posters",
     "near_same_plots",

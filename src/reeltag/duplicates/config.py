@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -17,8 +17,6 @@ KINDS: tuple[Kind, ...] = ("same_id", "same_film", "same_title", "same_plot", "q
 # the kinds that keep two titles in one group; two films may share title and year by chance
 GROUPING_KINDS: tuple[Kind, ...] = ("same_id", "same_film", "same_plot", "quoted_plot", "same_poster")
 POSTER_BITS = 256
-
-Progress = Callable[[str, int, int], None]  # what is done, how many, of how many
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,9 @@ import numpy.typing as npt
 import polars as pl
 from scipy import sparse
 
-from reeltag.duplicates.config import DuplicateConfig, Pairs, Placeholder, Progress
+from reeltag.duplicates.config import DuplicateConfig, Pairs, Placeholder
 from reeltag.duplicates.words import comparable_words
+from reeltag.progress import Progress
 
 TEXT_FIELDS = ("plot", "outline")
 _CHUNK_ROWS = 20_000

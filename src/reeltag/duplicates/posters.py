@@ -19,8 +19,9 @@ import numpy.typing as npt
 from PIL import Image, ImageStat
 
 from reeltag.catalogue import Catalogue
-from reeltag.duplicates.config import POSTER_BITS, DuplicateConfig, Pairs, Placeholder, Progress
+from reeltag.duplicates.config import POSTER_BITS, DuplicateConfig, Pairs, Placeholder
 from reeltag.errors import MissingExtraError
+from reeltag.progress import Progress
 
 _SIDE = int(POSTER_BITS**0.5)
 _BATCH = 512

@@ -12,9 +12,10 @@ import polars as pl
 
 from reeltag.catalogue import SPLITS, Catalogue
 from reeltag.config import check_range
-from reeltag.duplicates import KINDS, DuplicateConfig, Duplicates, Kind, Pairs, Progress, find_duplicates
+from reeltag.duplicates import KINDS, DuplicateConfig, Duplicates, Kind, Pairs, find_duplicates
 from reeltag.errors import ConfigError
 from reeltag.leaks.report import Check, Finding, FittedCheck, LeakReport, Side
+from reeltag.progress import Progress
 
 _SHOWN_PLACEHOLDERS = 10
 
