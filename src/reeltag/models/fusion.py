@@ -21,6 +21,7 @@ from sklearn.metrics import average_precision_score
 from torch import nn
 
 from reeltag.config import check_choice, check_range, from_json, to_json
+from reeltag.encoders.pretrained import has_fast_bfloat16
 from reeltag.errors import NotFittedError
 from reeltag.features import Features, modality_of
 from reeltag.files import write_json
@@ -100,13 +101,14 @@ class FusionNetwork(nn.Module):
             present: 1 where a title has a block, (n, n_blocks).
         """
         x = (1 - present) @ self.absent  # (n, hidden)
-        z = torch.zeros(())
         for number, block in enumerate(blocks):
-            here = present[:, number : number + 1]
-            x = x + here * self.align[number](self.input_dropout(block))
-            z = z + here * self.straight[number](block)
-        x = self.body(x)
-        return self.head(x) + z, x
+            x = x + present[:, number : number + 1] * self.align[number](self.input_dropout(block))
+        x = self.body(x).float()
+        with torch.autocast(x.device.type, enabled=False):  # logits need more digits than bfloat16 has
+            z = self.head(x)
+            for number, block in enumerate(blocks):
+                z = z + present[:, number : number + 1] * self.straight[number](block.float())
+        return z, x
 
 
 class FusionModel:
@@ -167,7 +169,10 @@ class FusionModel:
         return self
 
     def predict_proba(self, features: Features) -> npt.NDArray[np.float32]:
-        """Return the sigmoid of the members' mean logits, shape (n_titles, n_labels)."""
+        """Return the sigmoid of the members' mean logits, shape (n_titles, n_labels).
+
+        Hidden layers run in bfloat16 where the CPU computes in it, which is several times faster.
+        """
         logits, _ = self._forward(features)
         return torch.sigmoid(logits).numpy()
 
@@ -233,7 +238,8 @@ class FusionModel:
         for start in range(0, max(len(features), 1), _PREDICT_ROWS):
             part = features.take(range(start, min(start + _PREDICT_ROWS, len(features))))
             inputs = self._inputs(part)
-            outputs = [network(*inputs) for network in networks]
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
+                outputs = [network(*inputs) for network in networks]
             logits.append(torch.stack([output[0] for output in outputs]).mean(dim=0))
             hidden.append(outputs[0][1])
         return torch.cat(logits), torch.cat(hidden)
