@@ -44,7 +44,7 @@ SETTINGS = {
     "plot + credits, in-sample": ("plot", "credits"),
     "plot + title + year + credits, background": ("plot", "title", "year", "credits"),
 }
-WITH_BASELINE = ("plot", "plot + credits, background", "plot + title + year + credits, background")
+WITH_BASELINE = ("plot", "plot + credits, background")
 CREDITS = {
     "plot + credits, train only": {"background": False},
     "plot + credits, in-sample": {"background": False, "leave_one_out": False},

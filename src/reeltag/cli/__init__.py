@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from reeltag.cli.check import check
@@ -39,5 +41,10 @@ def options(
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line.
+
+    Threads of torch that wait for each other sleep rather than spin: on a machine with other work spinning makes
+    training several times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when torch is imported
     app()
