@@ -27,6 +27,7 @@ def demo(
 ) -> None:
     """Learn genres from some 3,500 bundled films, then tag films it has not seen: offline, about two minutes."""
     from reeltag.artefact import check_destination
+    from reeltag.card import model_card
     from reeltag.demo import demo_catalogue
     from reeltag.evaluation import write_report
     from reeltag.tagger import Tagger
@@ -37,8 +38,9 @@ def demo(
     tagger = Tagger("fusion", seed=seed, cache=cache)
     with progress_bar() as progress:
         tagger.fit(films, progress=progress)
+        card = model_card("fusion", tagger.labels, tagger.fitted.data, tagger.evaluate(films, "validation").report)
         found = tagger.evaluate(films, "test", progress=progress)
-    tagger.save_pretrained(out)
+    tagger.save_pretrained(out, card)
     folder = beside(out, "test")
     write_report(folder, found.report)
     found.predictions.write(folder / "predictions.parquet")

@@ -25,8 +25,8 @@ JSON_NAME = "report.json"
 HTML_NAME = "report.html"
 RULE_DEFINITIONS = {
     AT_HALF: "A label is given where its probability is at least 0.5.",
-    GLOBAL: "One threshold for all labels, chosen on titles outside this evaluation.",
-    PER_LABEL: "One threshold for each label, chosen on titles outside this evaluation.",
+    GLOBAL: "One threshold for all labels, chosen on validation titles.",
+    PER_LABEL: "One threshold for each label, chosen on validation titles.",
 }
 _TEMPLATE = "report.html.j2"
 _PLOT_CHARACTERS = 320
