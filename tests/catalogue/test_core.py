@@ -294,7 +294,7 @@ def test_error_shows_ten_problems_and_counts_the_rest(tmp_path: Path) -> None:
     assert shown[9].startswith(f"{path}, row 10, ")
     assert shown[10:] == [
         "… and 15 more",
-        "mend the rows above, or read with --skip-bad to leave them out and list them in a file",
+        "mend the rows above, or leave them out with --skip-bad FILE, which lists them",
     ]
 
 

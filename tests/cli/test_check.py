@@ -88,14 +88,14 @@ def test_a_bad_row_is_named(reeltag: Commands) -> None:
     assert lines[0].startswith("reeltag: bad.jsonl, row 2, field 'year': ")
     assert lines[0].endswith("; got 'soon'")
     assert lines[1] == "bad.jsonl, row 3, field 'id': ids must be unique; row 1 has it too; got 'a'"
-    assert lines[2] == "mend the rows above, or read with --skip-bad to leave them out and list them in a file"
+    assert lines[2] == "mend the rows above, or leave them out with --skip-bad FILE, which lists them"
 
 
 def test_skip_bad_lists_the_rejects(reeltag: Commands) -> None:
     reeltag.catalogue("bad.jsonl", [{"id": "a", "year": 1999}, {"id": "b", "year": "soon"}, {"id": "a"}])
     result = reeltag("check", "bad.jsonl", "--skip-bad", "rejects.jsonl", "--json")
     assert result.json["n_titles"] == 1
-    assert "2 bad rows were left out; their 2 problems are in rejects.jsonl\n" in result.err
+    assert "bad rows left out: 2; their problems (2) are in rejects.jsonl\n" in result.err
     rejects = [json.loads(line) for line in (reeltag.folder / "rejects.jsonl").read_text("utf-8").splitlines()]
     assert [(reject["row"], reject["field"]) for reject in rejects] == [(2, "year"), (3, "id")]
     assert set(rejects[0]) == {"file", "row", "field", "rule", "value"}

@@ -97,7 +97,7 @@ def test_skip_bad(reeltag: Commands, new: Path) -> None:
     result = reeltag("tag", "tagger", new, "--skip-bad", "rejects.jsonl", "--out", "t.csv")
     assert result.code == 0
     assert "25 titles tagged" in result.out
-    assert "1 bad rows were left out; their 1 problems are in rejects.jsonl" in result.err
+    assert "bad rows left out: 1; their problems (1) are in rejects.jsonl" in result.err
 
 
 def test_no_titles(reeltag: Commands, new: Path) -> None:

@@ -268,7 +268,7 @@ class Catalogue:
         return self.frame[name]
 
 
-_SKIP_HINT = "mend the rows above, or read with --skip-bad to leave them out and list them in a file"
+_SKIP_HINT = "mend the rows above, or leave them out with --skip-bad FILE, which lists them"
 
 
 def _chunks(path: Path, options: ReadOptions) -> Iterator[tuple[pl.DataFrame, list[Problem]]]:

@@ -79,7 +79,7 @@ def write_rejects(catalogue: Catalogue, path: Path) -> None:
     if catalogue.rejected:
         n_rows = len({problem.row for problem in catalogue.rejected})
         typer.echo(
-            f"{n_rows:,} bad rows were left out; their {len(catalogue.rejected):,} problems are in {path}", err=True
+            f"bad rows left out: {n_rows:,}; their problems ({len(catalogue.rejected):,}) are in {path}", err=True
         )
 
 
