@@ -31,7 +31,7 @@ from reeltag.models.scaling import BlockScaler
 from reeltag.progress import Progress, silent
 from reeltag.training import TrainingConfig, TrainingHistory, fit_network
 
-_PREDICT_ROWS = 8192
+_PREDICT_ROWS = 1024  # small enough for hidden states to stay in the cache of a CPU
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,12 +32,13 @@ class BlockScaler:
         self.sparse_dim = sparse_dim
         self.seed = seed
         self._tensors: dict[str, npt.NDArray[np.float32]] = {}
+        self._projections: dict[str, npt.NDArray[np.float32]] = {}  # components turned, row by row in memory
         self.widths: dict[str, int] = {}
         self._names: list[str] = []
 
     def fit(self, features: Features) -> BlockScaler:
         """Learn the projection, means and spreads of every block from the titles that have it."""
-        self._tensors, self.widths, self._names = {}, {}, []
+        self._tensors, self._projections, self.widths, self._names = {}, {}, {}, []
         for name, block in features.blocks.items():
             values = block.values[block.present]
             if block.is_sparse:
@@ -80,7 +81,7 @@ class BlockScaler:
     def load(self, names: list[str], tensors: Mapping[str, npt.NDArray[np.float32]]) -> BlockScaler:
         """Take over saved tensors."""
         self._names = list(names)
-        self._tensors = dict(tensors)
+        self._tensors, self._projections = dict(tensors), {}
         self.widths = {name: len(tensors[f"{name}.mean"]) for name in names}
         return self
 
@@ -100,7 +101,9 @@ class BlockScaler:
 
     def _project(self, name: str, values: Values) -> npt.NDArray[np.float32]:
         """Project rows and bring them to unit length, so that long texts do not count more."""
-        projected = np.asarray(values @ self._tensors[f"{name}.components"].T, np.float32)
+        if name not in self._projections:  # turned once: a sparse product would copy it at every call
+            self._projections[name] = np.ascontiguousarray(self._tensors[f"{name}.components"].T)
+        projected = np.asarray(values @ self._projections[name], np.float32)
         norms = np.linalg.norm(projected, axis=1, keepdims=True)
         return np.asarray(projected / np.where(norms > _MIN_SPREAD, norms, 1), np.float32)
 
