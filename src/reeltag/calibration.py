@@ -76,7 +76,7 @@ class Calibrator:
         """
         if scores.shape != targets.shape or len(scores) == 0:
             raise ModelError(f"calibration needs validation titles; got scores {scores.shape}, targets {targets.shape}")
-        self._curves = _FITTERS[self.config.method](_log_odds(scores), targets, self.config)
+        self._curves = _FITTERS[self.config.method](log_odds(scores), targets, self.config)
         self.thresholds_ = choose_thresholds(self.transform(scores), targets, self.config.shrinkage)
         return self
 
@@ -86,7 +86,7 @@ class Calibrator:
             raise NotFittedError("Calibrator is used before fit")
         if self.config.method == "none":
             return scores.astype(np.float32)
-        x = _log_odds(scores)
+        x = log_odds(scores)
         if self.config.method == "platt":
             return np.asarray(expit(x * self._curves["slope"] + self._curves["offset"]), np.float32)
         out = np.empty_like(x, np.float32)
@@ -170,7 +170,8 @@ def best_f1_threshold(probabilities: npt.NDArray[np.floating], targets: npt.NDAr
     return float(middle if np.float32(middle) > below else ranked[best])
 
 
-def _log_odds(scores: Matrix) -> npt.NDArray[np.float64]:
+def log_odds(scores: Matrix) -> npt.NDArray[np.float64]:
+    """Return ``log(p / (1 - p))``, with p kept within 1e-6 of 0 and 1."""
     clipped = np.clip(scores.astype(np.float64), 1e-6, 1 - 1e-6)
     return np.log(clipped / (1 - clipped))
 

@@ -80,6 +80,7 @@ class Tagger:
         self.seed = seed
         self.store = FeatureStore(cache)
         self._fitted: _Fitted | None = None
+        self._split: tuple[Catalogue, SplitAssignment] | None = None  # the catalogue split last
 
     def fit(self, catalogue: Catalogue, *, progress: Progress = silent) -> Tagger:
         """Learn from the training titles, choose and calibrate on the validation titles.
@@ -148,10 +149,14 @@ class Tagger:
 
         A catalogue without splits is split anew each time, always alike for the same catalogue and recipe.
         """
+        if self._split is not None and self._split[0] is catalogue:
+            return self._split[1]  # looking for near-same titles again would take as long again
         words = catalogue.lists(self.recipe.labels.field)
         space = LabelSpace.learn(words, replace(self.recipe.labels, min_count=1, include=()))
         targets, known = space.encode(words)
-        return assign_splits(catalogue, targets, self.recipe.splits, known=known, progress=progress)
+        assignment = assign_splits(catalogue, targets, self.recipe.splits, known=known, progress=progress)
+        self._split = catalogue, assignment
+        return assignment
 
     def features(self, catalogue: Catalogue, *, progress: Progress = silent) -> Features:
         """Return the features of titles, as the model reads them."""
@@ -169,7 +174,7 @@ class Tagger:
         Args:
             catalogue: The titles; any modality may be absent. A title that the tagger was trained on is left out of
                 its own credits.
-            evidence: Say in a few words what spoke for the surest labels (costs about as much again).
+            evidence: Say in a few words what spoke for the surest labels (one more pass per modality).
             rule: Threshold rule (``half``, ``global``, ``per_label``); the recipe's own when None.
             progress: Called as the work advances.
         """

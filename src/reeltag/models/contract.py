@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
+from reeltag import calibration
 from reeltag.errors import FeatureError, ModelError
 from reeltag.features import Features
 from reeltag.progress import Progress, silent
@@ -102,9 +103,8 @@ def check_training(features: Features, targets: Targets, validation: Validation 
 
 
 def log_odds(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    """Return ``log(p / (1 - p))``, with p kept within 1e-6 of 0 and 1."""
-    p = np.clip(np.asarray(probabilities, np.float64), 1e-6, 1 - 1e-6)
-    return np.log(p / (1 - p)).astype(np.float32)
+    """Return the log-odds of ``calibration.log_odds`` in single precision."""
+    return calibration.log_odds(np.asarray(probabilities)).astype(np.float32)
 
 
 def leave_modality_out(
