@@ -6,6 +6,7 @@ ReeltagError
 ├── SplitError          a split is missing, empty or leaks
 ├── ConfigError         a setting is unknown, mistyped or out of range
 ├── FeatureError        feature blocks do not fit each other or the model
+├── GraphError          a knowledge graph cannot be read, built or searched
 ├── EncoderError        an encoder cannot be loaded or run
 ├── ModelError          a model cannot be trained on what it was given
 ├── MissingExtraError   an optional dependency is not installed
@@ -90,6 +91,10 @@ class ConfigError(ReeltagError):
 
 class FeatureError(ReeltagError):
     """Feature blocks do not fit each other or the model that reads them."""
+
+
+class GraphError(ReeltagError):
+    """A knowledge graph cannot be read, built or searched."""
 
 
 class EncoderError(ReeltagError):
