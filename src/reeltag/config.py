@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import types
 import typing
@@ -25,7 +26,7 @@ def to_json(config: object) -> dict[str, Any]:
     """
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise ConfigError(f"a config must be a dataclass instance; got {shown(config)}")
-    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    return {field.name: _plain(getattr(config, field.name)) for field in dataclasses.fields(config) if field.init}
 
 
 def from_json(cls: type[T], data: object, where: str = "config") -> T:
@@ -45,7 +46,7 @@ def from_json(cls: type[T], data: object, where: str = "config") -> T:
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: must be an object; got {shown(data)}")
     hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}  # type: ignore[arg-type]
     for key in data:
         if key not in fields:
             raise ConfigError(f"{where}: unknown setting {key!r}; known: {', '.join(fields)}")
@@ -68,6 +69,33 @@ def check_choice(owner: str, name: str, value: object, choices: typing.Collectio
     # True equals 1, and is no choice where 1 is one
     if not any(value == choice and isinstance(value, bool) == isinstance(choice, bool) for choice in choices):
         raise ConfigError(f"{owner}.{name} must be one of {', '.join(map(str, choices))}; got {shown(value)}")
+
+
+def put_setting(data: dict[str, Any], setting: str) -> str:
+    """Put ``path.to.key=value`` into nested settings; the value is JSON, or text when it is not.
+
+    Returns:
+        The path.
+
+    Raises:
+        ConfigError: There is no ``=``, or no such setting.
+    """
+    path, equals, text = setting.partition("=")
+    if not equals:
+        raise ConfigError(f"--set takes PATH=VALUE; got {setting!r}")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    *parents, last = path.strip().split(".")
+    place: Any = data
+    for parent in parents:
+        place = place.get(parent) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        known = ", ".join(place) if isinstance(place, dict) else "none"
+        raise ConfigError(f"--set: there is no setting {path!r}; at that place: {known}")
+    place[last] = value
+    return path.strip()
 
 
 def _plain(value: object) -> Any:

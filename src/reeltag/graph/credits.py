@@ -120,9 +120,9 @@ class CreditProfile:
         self._film_ids = catalogue.frame["id"]
         self._targets = sp.csr_matrix(targets, dtype=np.float32)
         for role in self.config.roles:
-            rows, keys = _people(catalogue, role)
+            rows, keys = credited_people(catalogue, role)
             people = keys.unique(maintain_order=True)
-            columns = _positions(keys, people)
+            columns = positions(keys, people)
             self._people[role] = people
             self._films_of[role] = sp.csr_matrix(
                 (np.ones(len(rows), np.float32), (rows, columns)), shape=(len(catalogue), len(people))
@@ -159,7 +159,7 @@ class CreditProfile:
             A block (n_films, dim).
         """
         self._fitted()
-        in_graph = _positions(catalogue.frame["id"], self._film_ids)
+        in_graph = positions(catalogue.frame["id"], self._film_ids)
         parts, seen = [], np.zeros(len(catalogue), np.bool_)
         for role in self.config.roles:
             profile, known = self._role_profile(role, catalogue, in_graph)
@@ -171,10 +171,10 @@ class CreditProfile:
         """Return what the graph knows of each credited person of one film, the film itself left out."""
         self._fitted()
         film = catalogue.take([row])
-        in_graph = _positions(film.frame["id"], self._film_ids)
+        in_graph = positions(film.frame["id"], self._film_ids)
         found = []
         for role in self.config.roles:
-            _, keys = _people(film, role)
+            _, keys = credited_people(film, role)
             credits = self._credits(role, film)
             own, labels = self._own(role, credits, in_graph)
             for key, person, is_own in zip(keys, credits.person, own, strict=True):
@@ -220,8 +220,8 @@ class CreditProfile:
         return np.hstack([total, total / people[:, None], counts_block]).astype(np.float32)
 
     def _credits(self, role: str, catalogue: Catalogue) -> _Credits:
-        rows, keys = _people(catalogue, role)
-        return _Credits(rows, _positions(keys, self._people[role]))
+        rows, keys = credited_people(catalogue, role)
+        return _Credits(rows, positions(keys, self._people[role]))
 
     def _own(
         self, role: str, credits: _Credits, in_graph: npt.NDArray[np.int64]
@@ -272,14 +272,14 @@ class CreditProfile:
         return self._targets
 
 
-def _people(catalogue: Catalogue, role: str) -> tuple[npt.NDArray[np.int64], pl.Series]:
+def credited_people(catalogue: Catalogue, role: str) -> tuple[npt.NDArray[np.int64], pl.Series]:
     """Return row number and key of every credit; a person credited twice in a role of a film is credited once."""
     rows, keys = catalogue.people(role)
     once = pl.DataFrame({"row": rows, "key": keys}).unique(maintain_order=True)
     return once["row"].to_numpy(), once["key"]
 
 
-def _positions(keys: pl.Series | Sequence[str], among: pl.Series) -> npt.NDArray[np.int64]:
+def positions(keys: pl.Series | Sequence[str], among: pl.Series) -> npt.NDArray[np.int64]:
     """Return the position of every key among unique values, -1 where it is not there, shape (n_keys,)."""
     left = pl.DataFrame({"key": pl.Series(keys, dtype=pl.String)})
     right = pl.DataFrame({"key": among.cast(pl.String)}).with_row_index("position")

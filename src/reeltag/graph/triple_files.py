@@ -32,6 +32,7 @@ FORMATS = ("folder", "parquet", "tsv", "openke")
 _KIND = "entity"
 _TEXT = (".tsv", ".txt")
 _ROWS_AT_ONCE = 1_000_000
+_MARKS = (HEAD_FILE, "train.tsv", "entity2id.txt")  # a folder that holds one of them is a graph
 _FILE_NAMES = {"train": ("train",), "validation": ("valid", "validation", "dev"), "test": ("test",)}
 
 
@@ -73,18 +74,18 @@ def write_graph(graph: KnowledgeGraph, path: str | Path, format: str) -> None:
 
     Args:
         graph: The graph.
-        path: Where to; what is there is replaced.
+        path: Where to; a file or graph that is there is replaced.
         format: ``folder`` keeps everything. ``parquet`` is one file of columns head, relation, tail, split. ``tsv`` is
             one file with a header when the path ends in ``.tsv`` or ``.txt``, else a folder of ``train.tsv``,
             ``valid.tsv`` and ``test.tsv`` without. ``openke`` is a folder of numbered files. The last three lose
             kinds and display names; ``parquet`` and ``tsv`` also lose entities without triples.
 
     Raises:
-        GraphError: There is no such format, the path does not fit it, or a name cannot be written in it.
+        GraphError: There is no such format, the path does not fit it or holds something else, or a name cannot be
+            written in it.
     """
     path = Path(path)
-    if format not in FORMATS:
-        raise GraphError(f"the format of a knowledge graph must be one of {', '.join(FORMATS)}; got {shown(format)}")
+    check_place(path, format)
     if format != "folder" and not len(graph.train):
         raise GraphError(f"{graph.source}: a graph without training triples can only be written as a folder")
     if format == "folder":
@@ -97,6 +98,25 @@ def write_graph(graph: KnowledgeGraph, path: str | Path, format: str) -> None:
         _write_text(graph, path)
     else:
         _write_texts(graph, path)
+
+
+def check_place(path: Path, format: str) -> None:
+    """Raise unless a graph may be written to a path: before any work, and so that nothing else is lost.
+
+    Raises:
+        GraphError: There is no such format, the path does not fit it, or a folder there holds something else.
+    """
+    if format not in FORMATS:
+        raise GraphError(f"the format of a knowledge graph must be one of {', '.join(FORMATS)}; got {shown(format)}")
+    if format == "parquet" and path.suffix.lower() != ".parquet":
+        raise GraphError(f"{path}: a graph of the format parquet needs a path that ends in .parquet")
+    is_file = format == "parquet" or (format == "tsv" and path.suffix.lower() in _TEXT)
+    if is_file and path.is_dir():
+        raise GraphError(f"{path}: is a folder, where a file should be written")
+    if not is_file and path.exists() and not path.is_dir():
+        raise GraphError(f"{path}: is a file, where a folder should be written")
+    if path.is_dir() and any(path.iterdir()) and not any((path / mark).is_file() for mark in _MARKS):
+        raise GraphError(f"{path}: exists and is not a knowledge graph; choose another folder")
 
 
 class _Names:
@@ -277,8 +297,6 @@ def _name_blocks(graph: KnowledgeGraph, split: str, entities: pl.Series) -> Iter
 
 
 def _write_parquet(graph: KnowledgeGraph, path: Path) -> None:
-    if path.suffix.lower() != ".parquet":
-        raise GraphError(f"{path}: a graph of the format parquet needs a path that ends in .parquet")
     entities = _entity_names(graph)
     with atomic_file(path) as temporary:
         writer = None

@@ -1,0 +1,318 @@
+"""Features of a film from an embedding of the credits graph, told apart by what a training film sees of itself.
+
+``sum`` (seed 001, equation 4, IDKG's own): the sum of the vectors of a film's directors and cast, absent when none is
+known. One embedding, trained on all graph films: a training film's own labels shaped the vectors that describe it
+(in-sample). Kept to reproduce the published system.
+
+``links`` (cross-fitted): the graph films are cut into folds, and one embedding is trained without each. It scores every
+link (person, d-g or c-g, label); a film of the fold reads the scores of the embedding that never saw it, any other
+film the mean over the embeddings. Vectors of different embeddings cannot be compared, scores can once they are put as
+
+    log( softmax over the labels of the scores / share of the label among the links of the role )
+
+which is pooled over a film's known people as sum and mean, directors and cast apart, with how many are known.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import scipy.sparse as sp
+import torch
+from safetensors.numpy import load_file, save_file
+
+from reeltag.catalogue import Catalogue
+from reeltag.config import check_range, from_json, to_json
+from reeltag.errors import FeatureError, NotFittedError
+from reeltag.features import Block
+from reeltag.files import write_json
+from reeltag.graph.credits import ROLES, credited_people, positions
+from reeltag.graph.embedding import EmbeddingConfig, GraphEmbedding, train_embedding
+from reeltag.graph.film_graph import FilmGraphConfig, build_film_graph
+from reeltag.graph.presets import film_preset
+from reeltag.graph.triples import KnowledgeGraph
+from reeltag.progress import Progress, silent
+
+_RELATIONS = {"directors": "d-g", "cast": "c-g"}
+_QUESTIONS_AT_ONCE = 200_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkCreditConfig:
+    """Settings of the features from an embedding.
+
+    Attributes:
+        folds: Embeddings trained, each without its fold of the graph films.
+        titles: Titles are entities of the graph.
+        embedding: Scorer and training.
+    """
+
+    folds: int = 5
+    titles: bool = True
+    embedding: EmbeddingConfig = field(default_factory=film_preset)
+
+    def __post_init__(self) -> None:
+        check_range("LinkCreditConfig", "folds", self.folds, 2, 100)
+
+
+class LinkCredits:
+    """Cross-fitted scores of the links between a film's people and the labels.
+
+    Args:
+        config: Settings.
+    """
+
+    name = "links"
+
+    def __init__(self, config: LinkCreditConfig | None = None) -> None:
+        self.config = config or LinkCreditConfig()
+        self._people = pl.Series("person", [], dtype=pl.String)
+        self._films = pl.DataFrame(schema={"id": pl.String, "fold": pl.Int64})
+        self._scores: dict[str, npt.NDArray[np.float16]] = {}  # role -> (folds, n_people, n_labels), nan: unknown
+
+    def fit(
+        self, catalogue: Catalogue, targets: npt.NDArray[np.float32], *, seed: int = 0, progress: Progress = silent
+    ) -> LinkCredits:
+        """Train one embedding per fold.
+
+        Args:
+            catalogue: The films that feed the graph.
+            targets: Their known labels, shape (n_films, n_labels).
+            seed: Seed of the folds and of the embeddings.
+            progress: Called with the links done, fold by fold.
+
+        Raises:
+            FeatureError: Targets and films differ in number, or there are fewer films than folds.
+        """
+        folds = self.config.folds
+        _check_targets(catalogue, targets)
+        if len(catalogue) < folds:
+            raise FeatureError(f"{folds} folds need at least as many graph films; got {len(catalogue)}")
+        fold = np.random.default_rng(seed).permutation(len(catalogue)) % folds
+        people = pl.concat([credited_people(catalogue, role)[1].alias("person") for role in ROLES])
+        self._people = people.unique(maintain_order=True)
+        shape = (folds, len(self._people), targets.shape[1])
+        self._scores = {role: np.full(shape, np.nan, np.float16) for role in ROLES}
+        for number in range(folds):
+            rows = np.flatnonzero(fold != number)
+            graph = labelled_graph(catalogue.take(rows), targets[rows], titles=self.config.titles)
+            trained = train_embedding(graph, self.config.embedding, seed=seed, progress=_named(progress, number, folds))
+            known = _ids_of(graph, self._people, "person")
+            for role in ROLES:
+                self._scores[role][number][known >= 0] = link_scores(trained, role, known[known >= 0], shape[2])
+        self._films = pl.DataFrame({"id": catalogue.frame["id"], "fold": fold.astype(np.int64)})
+        return self
+
+    @property
+    def dim(self) -> int:
+        """Width of the block: per role a sum and a mean per label, and a count."""
+        return sum(2 * scores.shape[2] + 1 for scores in self._fitted().values())
+
+    @property
+    def film_ids(self) -> list[str]:
+        """Ids of the films in the graph."""
+        return self._films["id"].to_list()
+
+    def transform(self, catalogue: Catalogue) -> Block:
+        """Return the features of films, (n_films, dim); a film none of whose people is known is absent."""
+        place = positions(catalogue.frame["id"], self._films["id"])
+        fold = np.where(place >= 0, self._films["fold"].to_numpy()[place], -1) if len(self._films) else place
+        parts: list[npt.NDArray[np.floating]] = []
+        seen = np.zeros(len(catalogue), np.bool_)
+        for role, scores in self._fitted().items():
+            rows, keys = credited_people(catalogue, role)
+            person = positions(keys, self._people)
+            rows, person = rows[person >= 0], person[person >= 0]
+            ratio = np.empty((len(rows), scores.shape[2]), np.float32)
+            for number in range(-1, len(scores)):
+                mine = fold[rows] == number
+                of_fold = scores[:, person[mine]] if number < 0 else scores[number : number + 1, person[mine]]
+                ratio[mine] = _mean_of_known(of_fold)
+            known = ~np.isnan(ratio).any(axis=1)
+            pooled, counts = pool_people(rows[known], ratio[known], len(catalogue))
+            parts += [pooled, pooled / np.maximum(counts, 1)[:, None], np.log1p(counts)[:, None]]
+            seen |= counts > 0
+        return Block(np.hstack(parts).astype(np.float32), seen)
+
+    def save(self, folder: Path) -> None:
+        """Write the scores and whose they are."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(dict(self._fitted()), folder / "links.safetensors")
+        pl.DataFrame({"person": self._people}).write_parquet(folder / "people.parquet")
+        self._films.write_parquet(folder / "films.parquet")
+        write_json(folder / "links.json", to_json(self.config))
+
+    @classmethod
+    def load(cls, folder: Path) -> LinkCredits:
+        """Read what ``save`` wrote."""
+        data = json.loads((folder / "links.json").read_text(encoding="utf-8"))
+        credits = cls(from_json(LinkCreditConfig, data, "links.json"))
+        credits._people = pl.read_parquet(folder / "people.parquet")["person"]
+        credits._films = pl.read_parquet(folder / "films.parquet")
+        tensors = load_file(folder / "links.safetensors")
+        credits._scores = {role: tensors[role] for role in ROLES}
+        return credits
+
+    def _fitted(self) -> dict[str, npt.NDArray[np.float16]]:
+        if not self._scores:
+            raise NotFittedError("LinkCredits is used before fit")
+        return self._scores
+
+
+class SumCredits:
+    """IDKG's feature: the sum of the vectors of a film's people, from one embedding of all graph films (in-sample).
+
+    Args:
+        config: Settings; ``folds`` does not count.
+    """
+
+    name = "sum"
+
+    def __init__(self, config: LinkCreditConfig | None = None) -> None:
+        self.config = config or LinkCreditConfig()
+        self._people = pl.Series("person", [], dtype=pl.String)
+        self._film_ids: Sequence[str] = ()
+        self._vectors: npt.NDArray[np.float16] | None = None
+
+    def fit(
+        self, catalogue: Catalogue, targets: npt.NDArray[np.float32], *, seed: int = 0, progress: Progress = silent
+    ) -> SumCredits:
+        """Train the embedding; arguments as for ``LinkCredits.fit``."""
+        graph = labelled_graph(catalogue, targets, titles=self.config.titles)
+        trained = train_embedding(graph, self.config.embedding, seed=seed, progress=progress)
+        people = np.flatnonzero(graph.entities["kind"] == "person")
+        self._people = graph.entities["key"].gather(people).alias("person")
+        self._vectors = trained.vectors(people).numpy().astype(np.float16)
+        self._film_ids = catalogue.ids
+        return self
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        return int(self._fitted().shape[1])
+
+    @property
+    def film_ids(self) -> list[str]:
+        """Ids of the films in the graph."""
+        return list(self._film_ids)
+
+    def transform(self, catalogue: Catalogue) -> Block:
+        """Return the sums (n_films, dim), 0 and absent where nobody is known (equation 4)."""
+        vectors = self._fitted()
+        total, n_known = np.zeros((len(catalogue), vectors.shape[1]), np.float32), np.zeros(len(catalogue))
+        for role in ROLES:
+            rows, keys = credited_people(catalogue, role)
+            person = positions(keys, self._people)
+            rows, person = rows[person >= 0], person[person >= 0]
+            summed, counts = pool_people(rows, vectors[person].astype(np.float32), len(catalogue))
+            total += summed
+            n_known += counts
+        return Block(total, n_known > 0)
+
+    def save(self, folder: Path) -> None:
+        """Write the vectors and whose they are."""
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file({"vectors": self._fitted()}, folder / "sum.safetensors")
+        pl.DataFrame({"person": self._people}).write_parquet(folder / "people.parquet")
+        pl.DataFrame({"id": self._film_ids}).write_parquet(folder / "films.parquet")
+        write_json(folder / "sum.json", to_json(self.config))
+
+    @classmethod
+    def load(cls, folder: Path) -> SumCredits:
+        """Read what ``save`` wrote."""
+        data = json.loads((folder / "sum.json").read_text(encoding="utf-8"))
+        credits = cls(from_json(LinkCreditConfig, data, "sum.json"))
+        credits._people = pl.read_parquet(folder / "people.parquet")["person"]
+        credits._film_ids = pl.read_parquet(folder / "films.parquet")["id"].to_list()
+        credits._vectors = load_file(folder / "sum.safetensors")["vectors"]
+        return credits
+
+    def _fitted(self) -> npt.NDArray[np.float16]:
+        if self._vectors is None:
+            raise NotFittedError("SumCredits is used before fit")
+        return self._vectors
+
+
+def labelled_graph(catalogue: Catalogue, targets: npt.NDArray[np.float32], *, titles: bool = True) -> KnowledgeGraph:
+    """Build the graph of films whose labels are given as targets; the key of a label entity is its column number."""
+    _check_targets(catalogue, targets)
+    rows, columns = np.nonzero(targets)
+    labels = (
+        pl.DataFrame({"row": rows, "label": columns.astype(str)}, schema={"row": pl.Int64, "label": pl.String})
+        .group_by("row", maintain_order=True)
+        .agg(genres=pl.col("label"))
+    )
+    everyone = pl.DataFrame({"row": np.arange(len(catalogue), dtype=np.int64)})
+    lists = everyone.join(labels, on="row", how="left", maintain_order="left")["genres"]
+    frame = catalogue.frame.with_columns(genres=lists, split=pl.lit("train"))
+    return build_film_graph(replace(catalogue, frame=frame), FilmGraphConfig(titles=titles), held_out=())
+
+
+def link_scores(
+    embedding: GraphEmbedding, role: str, people: npt.NDArray[np.int64], n_labels: int
+) -> npt.NDArray[np.float32]:
+    """Return how much likelier each label is for a person than for anyone, on a log scale.
+
+    Args:
+        embedding: Trained on a graph of ``labelled_graph``.
+        role: ``directors`` or ``cast``.
+        people: Entity ids, (n,).
+        n_labels: Labels.
+
+    Returns:
+        (n, n_labels); 0 for a label that the graph does not have.
+    """
+    graph = embedding.graph
+    relation = graph.relations["name"].to_list().index(_RELATIONS[role])
+    found = _ids_of(graph, pl.Series([str(label) for label in range(n_labels)]), "genre")
+    there = np.flatnonzero(found >= 0)
+    train = graph.train
+    counts = np.bincount(train.tail[train.relation == relation], minlength=graph.n_entities)[found[there]]
+    prior = torch.from_numpy(np.log((counts + 0.5) / (counts + 0.5).sum()).astype(np.float32))
+    out = np.zeros((len(people), n_labels), np.float32)
+    for start in range(0, len(people), _QUESTIONS_AT_ONCE):
+        asked = torch.from_numpy(people[start : start + _QUESTIONS_AT_ONCE])
+        scores = embedding.model.scores(
+            asked, torch.full((len(asked),), relation), "tail", torch.from_numpy(found[there])
+        )
+        out[start : start + len(asked), there] = (torch.log_softmax(scores, -1) - prior).numpy()
+    return out
+
+
+def pool_people(
+    rows: npt.NDArray[np.int64], values: npt.NDArray[np.float32], n_films: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return the sum over every film's people, (n_films, width), and how many they are, (n_films,)."""
+    pool = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(n_films, len(rows)))
+    return np.asarray(pool @ values, np.float32), np.bincount(rows, minlength=n_films).astype(np.float32)
+
+
+def _check_targets(catalogue: Catalogue, targets: npt.NDArray[np.float32]) -> None:
+    if len(targets) != len(catalogue):
+        raise FeatureError(
+            f"the credits graph needs one row of targets per film; got {len(targets)} for {len(catalogue)}"
+        )
+
+
+def _ids_of(graph: KnowledgeGraph, keys: pl.Series, kind: str) -> npt.NDArray[np.int64]:
+    """Return the entity ids of keys, -1 where there is none: a fold's graph may have nobody, or no label at all."""
+    return graph.lookup(keys, kind) if kind in graph.kinds else np.full(len(keys), -1, np.int64)
+
+
+def _mean_of_known(scores: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+    """Return the mean over the embeddings that know a person, nan where none does: (k, n, m) -> (n, m)."""
+    values = scores.astype(np.float32)
+    known = ~np.isnan(values).any(axis=2, keepdims=True)
+    n_known = known.sum(axis=0)
+    total = np.where(known, values, 0).sum(axis=0)
+    return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan).astype(np.float32)
+
+
+def _named(progress: Progress, fold: int, folds: int) -> Progress:
+    return lambda stage, done, total: progress(f"{stage}, fold {fold + 1}/{folds}", done, total)
