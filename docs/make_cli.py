@@ -26,7 +26,16 @@ one sentence, nothing half-written; 130 interrupted with Ctrl-C.
 def page() -> str:
     """Return the whole page."""
     group: Any = typer.main.get_command(app)
-    return "\n".join([_HEAD, *(line for name, command in group.commands.items() for line in _command(name, command))])
+    return "\n".join([_HEAD, *(line for name, command in commands_of(group) for line in _command(name, command))])
+
+
+def commands_of(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every command with its whole name, those of groups after the group's help."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands_of(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def _command(name: str, command: Any) -> Iterator[str]:

@@ -14,6 +14,10 @@ import polars as pl
 from reeltag.calibration import CalibrationConfig
 from reeltag.catalogue import Catalogue
 from reeltag.graph.credits import CreditConfig
+from reeltag.graph.embedding import EmbeddingConfig
+from reeltag.graph.link_credits import LinkCreditConfig
+from reeltag.graph.sampling import NegativeConfig
+from reeltag.graph.trainer import LinkTrainingConfig
 from reeltag.labels import LabelConfig
 from reeltag.recipes import FeatureConfig, Recipe
 from reeltag.tagger import Tagger
@@ -90,12 +94,25 @@ TINY = {
 }  # fmt: skip
 
 
+TINY_LINKS = LinkCreditConfig(
+    folds=2,
+    embedding=EmbeddingConfig(
+        scorer="rotate",
+        scorer_settings={"dim": 4},
+        training=LinkTrainingConfig(
+            epochs=2, batch_size=64, threads=1, device="cpu", negatives=NegativeConfig(count=8, chunk_size=32)
+        ),
+    ),
+)
+
+
 def quick_recipe(
     model: str = "linear",
     *,
     modalities: tuple[str, ...] = ("plot", "title", "year", "credits"),
     field: str = "genres",
     credits: CreditConfig | None = None,
+    credit_features: tuple[str, ...] = ("profile",),
     **settings: Any,
 ) -> Recipe:
     """Return a recipe without pre-trained encoders, small enough for a test."""
@@ -108,7 +125,9 @@ def quick_recipe(
             modalities=modalities,
             plot_encoders=("tfidf",),
             title_encoders=("tfidf",),
+            credit_features=credit_features,
             credits=credits or CreditConfig(),
+            links=TINY_LINKS,
         ),
         calibration=CalibrationConfig(min_examples=5),
     )

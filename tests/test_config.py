@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reeltag.config import check_choice, check_range, from_json, to_json
+from reeltag.config import check_choice, check_range, from_json, put_setting, to_json
 from reeltag.errors import ConfigError
 
 
@@ -186,3 +186,62 @@ def test_check_choice() -> None:
         for value in ("b", True, ["a"], None):
             with pytest.raises(ConfigError, match=r"C\.x must be one of "):
                 check_choice("C", "x", value, choices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Derived:
+    width: int = 2
+    area: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "area", self.width**2)
+
+
+def test_what_is_worked_out_is_no_setting() -> None:
+    assert to_json(Derived(width=3)) == {"width": 3}
+    assert from_json(Derived, {"width": 3}).area == 9
+    with pytest.raises(ConfigError, match="config: unknown setting 'area'; known: width"):
+        from_json(Derived, {"width": 3, "area": 4})
+
+
+@pytest.mark.parametrize(
+    ("setting", "path", "expected"),
+    [
+        ("n=2", "n", 2),
+        (" n =2", "n", 2),
+        ("inner.rate=0.1", "inner.rate", 0.1),
+        ('inner.names=["a", "b"]', "inner.names", ["a", "b"]),
+        ("inner=null", "inner", None),
+        ("text=plain words", "text", "plain words"),
+        ('text="2"', "text", "2"),
+        ("text=a=b", "text", "a=b"),
+        ("text=", "text", ""),
+        ("on=true", "on", True),
+        ("on=True", "on", "True"),
+    ],
+)
+def test_a_setting_is_put_in(setting: str, path: str, expected: object) -> None:
+    data = to_json(FULL)
+    assert put_setting(data, setting) == path
+    for key in path.split("."):
+        data = data[key]
+    assert data == expected
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("n", "--set takes PATH=VALUE; got 'n'"),
+        ("", "--set takes PATH=VALUE; got ''"),
+        ("=1", "--set: there is no setting ''; at that place: n, on, text"),
+        ("colour=1", "--set: there is no setting 'colour'; at that place: n, on, text"),
+        ("inner.colour=1", r"--set: there is no setting 'inner\.colour'; at that place: rate, names"),
+        ("n.x=1", r"--set: there is no setting 'n\.x'; at that place: none"),
+        ("no.where.x=1", r"--set: there is no setting 'no\.where\.x'; at that place: none"),
+    ],
+)
+def test_a_setting_that_is_not_there_is_named(setting: str, message: str) -> None:
+    data = to_json(FULL)
+    with pytest.raises(ConfigError, match=message):
+        put_setting(data, setting)
+    assert data == to_json(FULL)

@@ -15,7 +15,7 @@ from reeltag.features import Features
 from reeltag.labels import LabelConfig, LabelSpace
 from reeltag.pipeline import FeaturePipeline, read_texts
 from reeltag.recipes import FeatureConfig
-from samples import catalogue, rows, sample
+from samples import TINY_LINKS, catalogue, rows, sample
 
 TFIDF = FeatureConfig(plot_encoders=("tfidf",), title_encoders=("tfidf",))
 
@@ -167,3 +167,59 @@ def test_titles_without_any_text_are_absent(tmp_path: Path, letters: LetterEncod
     features = pipeline.transform(catalogue([{"id": "a"}, {"id": "b"}]), store(tmp_path))
     assert features.blocks["plot.letters"].values.shape == (2, 26)
     assert not features.present("plot").any()
+
+
+# what is read of the credits
+
+
+@pytest.mark.parametrize("names", [("profile", "links", "sum"), ("sum", "profile"), ("links",), ("sum",)], ids="+".join)
+def test_credit_blocks_are_those_asked_for(names: tuple[str, ...], tmp_path: Path) -> None:
+    config = FeatureConfig(modalities=("year", "credits"), credit_features=names, links=TINY_LINKS)
+    pipeline = fit(config, sample())
+    features = pipeline.transform(sample(), store(tmp_path))
+    assert set(features.blocks) == {"year", *(f"credits.{name}" for name in names)}
+    assert features.modalities == ("year", "credits")
+    assert (pipeline.credits is not None) == ("profile" in names)
+    assert set(pipeline.credit_links) == set(names) - {"profile"}
+    assert pipeline.fitted_on_ == {"graph": sample().ids}
+    for name, credits in pipeline.credit_links.items():
+        assert features.blocks[f"credits.{name}"].dim == credits.dim
+        assert credits.config == TINY_LINKS
+        assert features.blocks[f"credits.{name}"].present.all()
+
+
+def test_credits_of_every_kind_are_saved_and_loaded(tmp_path: Path) -> None:
+    config = FeatureConfig(modalities=("credits",), credit_features=("profile", "links", "sum"), links=TINY_LINKS)
+    pipeline = fit(config, sample())
+    data = pipeline.save(tmp_path / "features")
+    folders = {path.name for path in (tmp_path / "features").iterdir()}
+    assert folders == {"credits", "credits.links", "credits.sum"}
+    loaded = FeaturePipeline.load(tmp_path / "features", config, **data)  # type: ignore[arg-type]
+    assert same(pipeline.transform(sample(), store(tmp_path)), loaded.transform(sample(), store(tmp_path)))
+
+
+def test_the_seed_and_the_progress_reach_the_embeddings(tmp_path: Path) -> None:
+    config = FeatureConfig(modalities=("credits",), credit_features=("links",), links=TINY_LINKS)
+    targets = np.array([[genre in row["genres"] for genre in ("Comedy", "Horror")] for row in rows()], np.float32)
+    stages: list[str] = []
+    one, again, other = (
+        FeaturePipeline(config).fit(
+            sample(), sample(), targets, seed=seed, progress=lambda stage, *_: stages.append(stage)
+        )
+        for seed in (0, 0, 1)
+    )
+    features = [pipeline.transform(sample(), store(tmp_path)) for pipeline in (one, again, other)]
+    assert same(features[0], features[1])
+    assert not same(features[0], features[2])
+    assert set(stages) == {"training links, fold 1/2", "training links, fold 2/2"}
+
+
+def test_a_fit_without_credits_forgets_the_embeddings(tmp_path: Path) -> None:
+    config = FeatureConfig(modalities=("year", "credits"), credit_features=("sum",), links=TINY_LINKS)
+    pipeline = fit(config, sample())
+    pipeline.fit(catalogue(without=["directors", "cast"]), sample(), np.ones((len(sample()), 1), np.float32))
+    assert pipeline.absent_ == ("credits",)
+    assert pipeline.credit_links == {}
+    data = pipeline.save(tmp_path / "features")
+    loaded = FeaturePipeline.load(tmp_path / "features", config, **data)  # type: ignore[arg-type]
+    assert list(loaded.transform(sample(), store(tmp_path)).blocks) == ["year"]

@@ -15,7 +15,7 @@ from reeltag.labels import LabelConfig
 from reeltag.models import MODELS
 from reeltag.recipes import MODALITIES, RECIPES, FeatureConfig, Recipe, recipe, recipe_from_json
 from reeltag.splits import SplitConfig
-from samples import quick_recipe
+from samples import TINY_LINKS, quick_recipe
 
 FAR_FROM_DEFAULT = Recipe(
     name="house",
@@ -26,6 +26,8 @@ FAR_FROM_DEFAULT = Recipe(
         modalities=("credits", "plot"),
         plot_encoders=("tfidf", "transformer:bert-base-uncased"),
         title_encoders=(),
+        credit_features=("sum", "profile", "links"),
+        links=TINY_LINKS,
         credits=CreditConfig(roles=("cast",), background=False, prior_strength=2.5, leave_one_out=False),
     ),
     splits=SplitConfig(validation=0.3, test=0.1, seed=4, group_duplicates=False),
@@ -88,6 +90,17 @@ def test_unknown_recipe_names_the_known_ones() -> None:
         ("features.title_encoders", [], r"FeatureConfig\.title_encoders must name at least one encoder"),
         ("features.plot_encoders", ["tfidf", "tfidf"], r"plot_encoders must differ in name .*; got tfidf, tfidf"),
         ("features.plot_encoders", ["sentence:a/x", "transformer:b/x"], r"plot_encoders must differ in name"),
+        (
+            "features.credit_features",
+            ["profile", "walks"],
+            r"FeatureConfig\.credit_features must be one of profile, links, sum; got 'walks'",
+        ),
+        ("features.credit_features", [], r"credit_features must name one or more, each once; got none"),
+        ("features.credit_features", ["sum", "sum"], r"credit_features must name one or more, each once; got sum, sum"),
+        ("features.links.colour", 1, r"recipe\.features\.links: unknown setting 'colour'"),
+        ("features.links.folds", 1, r"LinkCreditConfig\.folds must be between 2 and 100; got 1"),
+        ("features.links.embedding.scorer", "word2vec", r"name must be one of transe, .*; got 'word2vec'"),
+        ("features.links.embedding.training.epochs", 0, r"LinkTrainingConfig\.epochs must be between 1"),
         ("features.credits.roles", ["grip"], r"CreditConfig\.roles must be one of directors, cast; got 'grip'"),
         ("model_settings.hidden", 0, r"FusionConfig\.hidden must be between 1 and 65536; got 0"),
         ("model_settings.dropout", float("nan"), r"FusionConfig\.dropout must be between 0 and 0\.95; got nan"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -426,6 +427,67 @@ def test_background_can_be_kept_out_of_the_graph() -> None:
 def test_background_films_without_labels_stay_out_of_the_graph() -> None:
     tagger = Tagger(quick_recipe()).fit(changed(lambda row: row | {"genres": []}, "background"))
     assert tagger.fitted.data["labelled"] == {"train": 72, "validation": 24, "graph": 72}
+
+
+# what is read of the credits
+
+EVERY = ("profile", "links", "sum")
+
+
+@cache
+def linked(model: str = "linear", *names: str) -> Tagger:
+    return Tagger(quick_recipe(model, credit_features=names or EVERY)).fit(sample())
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_tagger_with_graph_embeddings_says_the_same_when_loaded(model: str, tmp_path: Path) -> None:
+    tagger = linked(model)
+    assert {"credits.profile", "credits.links", "credits.sum"} <= set(tagger.features(sample()).blocks)
+    loaded = Tagger.from_pretrained(tagger.save_pretrained(tmp_path / "tagger"))
+    np.testing.assert_array_equal(probabilities(tagger, sample()), probabilities(loaded, sample()))
+    assert loaded.explain(sample(), "t003").to_json() == tagger.explain(sample(), "t003").to_json()
+    assert loaded.recipe.features.credit_features == EVERY
+
+
+@pytest.mark.parametrize("field", LEAKS)
+def test_nothing_of_a_test_title_reaches_the_graph_embeddings(field: str, tmp_path: Path) -> None:
+    linked().save_pretrained(tmp_path / "first")
+    again = Tagger(quick_recipe(credit_features=EVERY)).fit(changed(LEAKS[field], "test"))
+    again.save_pretrained(tmp_path / "second")
+    first, second = (files_of(tmp_path / name, "config.json") for name in ("first", "second"))
+    assert {"features/credits.links/links.safetensors", "features/credits.sum/sum.safetensors"} <= set(first)
+    assert first == second  # byte for byte
+
+
+def test_background_films_feed_the_embeddings_by_choice() -> None:
+    without = Tagger(quick_recipe(credits=CreditConfig(background=False), credit_features=("links",))).fit(sample())
+    for tagger, n in ((linked("linear", "links"), 82), (without, 72)):
+        assert tagger.fitted.data["labelled"]["graph"] == n
+        assert len(tagger.fitted.pipeline.credit_links["links"].film_ids) == n
+
+
+def test_without_the_profile_nothing_is_said_of_people() -> None:
+    explanation = linked("linear", "links").explain(sample(), "t037")
+    assert explanation.people == ()
+    assert "credits" in explanation.present
+    assert any(label.modalities["credits"] != 0 for label in explanation.labels)
+
+
+@pytest.mark.parametrize("title_id", ["t037", "t001"])  # of the test split and of the graph
+def test_a_person_is_left_out_of_all_that_is_read_of_the_credits(title_id: str) -> None:
+    tagger, row = linked(), next(row for row in rows() if row["id"] == title_id)
+
+    def scores(film: Row) -> np.ndarray:
+        p = tagger.fitted.model.predict_proba(tagger.features(catalogue([film])))[0].astype(np.float64)
+        return np.log(p) - np.log1p(-p)
+
+    explanation = tagger.explain(sample(), title_id, n_labels=4)
+    assert len(explanation.people) == len(row["directors"]) + len(row["cast"])
+    for person in explanation.people:
+        without = scores(row | {person.role: [name for name in row[person.role] if name != person.person]})
+        for label, effect in person.effects.items():
+            column = tagger.labels.column(label)
+            assert effect == pytest.approx(scores(row)[column] - without[column], abs=2e-3)
 
 
 # what is not installed

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +23,7 @@ import polars as pl
 
 import reeltag
 from reeltag.errors import ArtefactError
-from reeltag.files import atomic_folder, write_json
+from reeltag.files import atomic_folder, check_replaceable, write_json
 from reeltag.labels import LabelSpace
 
 SCHEMA = 1
@@ -61,17 +60,7 @@ def check_destination(folder: Path) -> None:
     Raises:
         ArtefactError: There is something else, which would be lost, or the folder cannot be made.
     """
-    ground = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    if ground != folder.absolute() and not (ground.is_dir() and os.access(ground, os.W_OK)):
-        raise ArtefactError(f"{folder}: cannot be made, because {ground} is not a folder that may be written to")
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        data = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        data = None
-    if not isinstance(data, dict) or not {"schema", "reeltag"} <= set(data):  # other tools write a config.json too
-        raise ArtefactError(f"{folder}: exists and is not a reeltag artefact; choose another folder")
+    check_replaceable(folder, _is_artefact, "a reeltag artefact")
 
 
 def short_card(recipe: str, labels: LabelSpace) -> str:
@@ -141,6 +130,14 @@ def read_fitted_on(folder: Path) -> dict[str, list[str]]:
 
 
 _SCHEMA = {"part": pl.String, "id": pl.String}
+
+
+def _is_artefact(folder: Path) -> bool:
+    try:
+        data = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and {"schema", "reeltag"} <= set(data)  # other tools write a config.json too
 
 
 def _hash(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from reeltag.catalogue import PEOPLE_FIELDS, Catalogue
 from reeltag.features import Features
 from reeltag.graph.credits import CreditProfile, PersonRelation
+from reeltag.graph.link_credits import LinkCredits, SumCredits
 from reeltag.models import Model
 from reeltag.models.contract import log_odds
 
@@ -163,6 +164,7 @@ def people_evidence(
     *,
     labels: Sequence[str],
     columns: Sequence[int],
+    links: Mapping[str, LinkCredits | SumCredits],
 ) -> tuple[PersonEvidence, ...]:
     """Leave each credited person of a film out in turn.
 
@@ -173,6 +175,7 @@ def people_evidence(
         film: The film (one title).
         labels: All labels, in column order.
         columns: Columns of the labels whose effects are reported.
+        links: What else the model reads of the credits, by the name of the feature.
 
     Returns:
         One entry per credit, those that move the labels most first.
@@ -181,9 +184,10 @@ def people_evidence(
     if not relations:
         return ()
     variants = [_without(film.frame, relation) for relation in relations]
-    block = credits.transform(replace(film, frame=pl.concat(variants)))
+    edited = replace(film, frame=pl.concat(variants))
+    blocks = {f"credits.{name}": read.transform(edited) for name, read in {"profile": credits, **links}.items()}
     repeated = features.take(np.zeros(len(relations), np.int64))
-    changed = Features(repeated.ids, {**repeated.blocks, "credits.profile": block})
+    changed = Features(repeated.ids, {**repeated.blocks, **blocks})
     whole = log_odds(model.predict_proba(features))
     effects = whole - log_odds(model.predict_proba(changed))  # (n_people, n_labels)
     names = [labels[column] for column in columns]

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from reeltag.errors import ArtefactError
 
 
 @contextmanager
@@ -50,6 +52,28 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             old.rename(path)
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def check_replaceable(folder: Path, is_ours: Callable[[Path], bool], what: str) -> None:
+    """Raise unless a folder may be written: there is nothing yet, an empty folder, or one of ours to be replaced.
+
+    Args:
+        folder: Where.
+        is_ours: Whether the folder that is there is one of ours.
+        what: What ours are, in words.
+
+    Raises:
+        ArtefactError: There is something else, which would be lost, or the folder has no name or cannot be made.
+    """
+    if folder.name in ("", ".."):
+        raise ArtefactError(f"{folder}: must end in the name of a folder; choose another")
+    ground = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if ground != folder.absolute() and not (ground.is_dir() and os.access(ground, os.W_OK)):
+        raise ArtefactError(f"{folder}: cannot be made, because {ground} is not a folder that may be written to")
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not is_ours(folder):
+        raise ArtefactError(f"{folder}: exists and is not {what}; choose another folder")
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -15,8 +15,11 @@ from reeltag.encoders.year import encode_years
 from reeltag.errors import EncoderError, FeatureError
 from reeltag.features import Block, Features
 from reeltag.graph.credits import CreditProfile
+from reeltag.graph.link_credits import LinkCredits, SumCredits
 from reeltag.progress import Progress, silent
 from reeltag.recipes import FeatureConfig
+
+CREDIT_LINKS: dict[str, type[LinkCredits] | type[SumCredits]] = {"links": LinkCredits, "sum": SumCredits}
 
 
 class FeaturePipeline:
@@ -29,13 +32,20 @@ class FeaturePipeline:
     def __init__(self, config: FeatureConfig) -> None:
         self.config = config
         self.credits: CreditProfile | None = None
+        self.credit_links: dict[str, LinkCredits | SumCredits] = {}  # name of the feature -> what was fitted
         self.absent_: tuple[str, ...] = ()
         self.fitted_on_: dict[str, list[str]] = {}
         self._encoders: dict[str, TextEncoder] = {}  # block name -> encoder
         self._expected: dict[str, str] = {}  # block name -> fingerprint at training
 
     def fit(
-        self, training: Catalogue, graph_films: Catalogue, graph_targets: npt.NDArray[np.float32]
+        self,
+        training: Catalogue,
+        graph_films: Catalogue,
+        graph_targets: npt.NDArray[np.float32],
+        *,
+        seed: int = 0,
+        progress: Progress = silent,
     ) -> FeaturePipeline:
         """Fit what has to be fitted.
 
@@ -43,15 +53,19 @@ class FeaturePipeline:
             training: Training titles: vocabularies are learned from them.
             graph_films: Titles that feed the credits graph: training titles, and background ones by choice.
             graph_targets: Their labels, (n_graph_films, n_labels).
+            seed: Of the graph embeddings, if any.
+            progress: Called while graph embeddings are trained.
 
         Raises:
             FeatureError: No configured modality is there for any training title.
         """
-        self.credits, self._encoders, self._expected, self.fitted_on_ = None, {}, {}, {}
-        absent = []
+        self.credits, self.credit_links, self._encoders, self._expected, self.fitted_on_ = None, {}, {}, {}, {}
+        absent = [modality for modality in self.config.modalities if not self._is_there(modality, training)]
         for modality in self.config.modalities:
-            if not self._add(modality, training, graph_films, graph_targets):
-                absent.append(modality)
+            if modality == "credits" and modality not in absent:
+                self._add_credits(graph_films, graph_targets, seed, progress)
+            elif modality not in (*absent, "year"):
+                self._add_texts(modality, training)
         self.absent_ = tuple(absent)
         if len(absent) == len(self.config.modalities):
             raise FeatureError(f"no training title has any of: {', '.join(self.config.modalities)}")
@@ -80,6 +94,8 @@ class FeaturePipeline:
             blocks["year"] = encode_years(catalogue.years())
         if self.credits is not None:
             blocks["credits.profile"] = self.credits.transform(catalogue)
+        for name, fitted in self.credit_links.items():
+            blocks[f"credits.{name}"] = fitted.transform(catalogue)
         return Features(catalogue.ids, blocks)
 
     def save(self, folder: Path) -> dict[str, object]:
@@ -89,6 +105,8 @@ class FeaturePipeline:
                 encoder.save(folder / name)
         if self.credits is not None:
             self.credits.save(folder / "credits")
+        for name, fitted in self.credit_links.items():
+            fitted.save(folder / f"credits.{name}")
         return {"absent": list(self.absent_), "encoders": {n: _model_of(e) for n, e in self._encoders.items()}}
 
     @classmethod
@@ -101,33 +119,39 @@ class FeaturePipeline:
                 fitted = TfidfEncoder.load(folder / name) if spec == "tfidf" else open_text_encoder(spec)
                 pipeline._encoders[name] = fitted
         if pipeline._reads("credits"):
-            pipeline.credits = CreditProfile.load(folder / "credits")
+            if "profile" in config.credit_features:
+                pipeline.credits = CreditProfile.load(folder / "credits")
+            names = [name for name in config.credit_features if name in CREDIT_LINKS]
+            pipeline.credit_links = {name: CREDIT_LINKS[name].load(folder / f"credits.{name}") for name in names}
         return pipeline
 
-    def _add(
-        self, modality: str, training: Catalogue, graph_films: Catalogue, graph_targets: npt.NDArray[np.float32]
-    ) -> bool:
-        """Fit one modality; return whether any training title has it."""
+    def _is_there(self, modality: str, training: Catalogue) -> bool:
+        """Return whether any training title has a modality."""
         if modality == "year":
             return bool(np.isfinite(training.years()).any())
         if modality == "credits":
-            roles = self.config.credits.roles
-            if not any(len(training.people(role)[0]) for role in roles):
-                return False
-            self.credits = CreditProfile(self.config.credits).fit(graph_films, graph_targets)
-            self.fitted_on_["graph"] = graph_films.ids
-            return True
-        texts = read_texts(training, modality)
-        if not any(texts):
-            return False
+            return any(len(training.people(role)[0]) for role in self.config.credits.roles)
+        return any(read_texts(training, modality))
+
+    def _add_credits(
+        self, graph_films: Catalogue, graph_targets: npt.NDArray[np.float32], seed: int, progress: Progress
+    ) -> None:
+        self.fitted_on_["graph"] = graph_films.ids
+        for name in self.config.credit_features:
+            if name == "profile":
+                self.credits = CreditProfile(self.config.credits).fit(graph_films, graph_targets)
+            else:
+                links = CREDIT_LINKS[name](self.config.links)
+                self.credit_links[name] = links.fit(graph_films, graph_targets, seed=seed, progress=progress)
+
+    def _add_texts(self, modality: str, training: Catalogue) -> None:
         for name, spec in self._specs():
             if name.startswith(f"{modality}."):
                 encoder = open_text_encoder(spec)
                 if isinstance(encoder, TfidfEncoder):
-                    encoder.fit(texts)
+                    encoder.fit(read_texts(training, modality))
                     self.fitted_on_[f"vocabulary of {modality}"] = training.ids
                 self._encoders[name] = encoder
-        return True
 
     def _specs(self) -> list[tuple[str, str]]:
         """Return (block name, encoder specification) of every text block."""

@@ -10,11 +10,13 @@ from reeltag.config import check_choice, check_range, from_json, to_json
 from reeltag.encoders import open_text_encoder
 from reeltag.errors import ConfigError, shown
 from reeltag.graph.credits import CreditConfig
+from reeltag.graph.link_credits import LinkCreditConfig
 from reeltag.labels import LabelConfig
 from reeltag.models import MODELS
 from reeltag.splits import SplitConfig
 
 MODALITIES = ("plot", "title", "year", "credits")
+CREDIT_FEATURES = ("profile", "links", "sum")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +29,18 @@ class FeatureConfig:
         plot_encoders: How plots (plot and outline joined) are read: ``tfidf``, ``minilm``, ``sentence:MODEL``,
             ``transformer:MODEL``.
         title_encoders: The same for titles.
-        credits: Settings of the credit profile.
+        credit_features: How credits are read: ``profile`` (leave-one-out counts), ``links`` (cross-fitted scores of
+            an embedding), ``sum`` (IDKG's sum of vectors: in-sample, kept to reproduce it).
+        credits: Settings of the credit profile; ``background`` counts for all three.
+        links: Settings of the embedding behind ``links`` and ``sum``.
     """
 
     modalities: tuple[str, ...] = MODALITIES
     plot_encoders: tuple[str, ...] = ("tfidf", "minilm")
     title_encoders: tuple[str, ...] = ("minilm",)
+    credit_features: tuple[str, ...] = ("profile",)
     credits: CreditConfig = field(default_factory=CreditConfig)
+    links: LinkCreditConfig = field(default_factory=LinkCreditConfig)
 
     def __post_init__(self) -> None:
         if not self.modalities:
@@ -42,6 +49,11 @@ class FeatureConfig:
             check_choice("FeatureConfig", "modalities", modality, MODALITIES)
         if len(set(self.modalities)) < len(self.modalities):
             raise ConfigError(f"FeatureConfig.modalities must name each once; got {', '.join(self.modalities)}")
+        for name in self.credit_features:
+            check_choice("FeatureConfig", "credit_features", name, CREDIT_FEATURES)
+        if not self.credit_features or len(set(self.credit_features)) < len(self.credit_features):
+            got = ", ".join(self.credit_features) or "none"
+            raise ConfigError(f"FeatureConfig.credit_features must name one or more, each once; got {got}")
         for modality, specs in (("plot", self.plot_encoders), ("title", self.title_encoders)):
             names = [open_text_encoder(spec).name for spec in specs]  # an unknown one is named here, before any work
             if modality in self.modalities and not names:

@@ -108,7 +108,7 @@ class Tagger:
             background = splits.rows_of("background")
             graph_rows = np.concatenate([training, background[known[background]]])
         pipeline = FeaturePipeline(config.features).fit(
-            catalogue.take(training), catalogue.take(graph_rows), targets[graph_rows]
+            catalogue.take(training), catalogue.take(graph_rows), targets[graph_rows], seed=self.seed, progress=progress
         )
         features = pipeline.transform(catalogue.take(np.concatenate([training, validation])), self.store, progress)
         n = len(training)
@@ -276,8 +276,9 @@ class Tagger:
         moves = fitted.model.explain(features)
         names = fitted.labels.labels
         people: tuple[PersonEvidence, ...] = ()
-        if fitted.pipeline.credits is not None:
-            people = people_evidence(fitted.model, fitted.pipeline.credits, features, film, labels=names, columns=shown)
+        credits, links = fitted.pipeline.credits, fitted.pipeline.credit_links
+        if credits is not None:
+            people = people_evidence(fitted.model, credits, features, film, labels=names, columns=shown, links=links)
         year = film.years()[0]
         present = tuple(m for m in features.modalities if features.present(m)[0])
         return Explanation(

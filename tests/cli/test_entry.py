@@ -14,7 +14,7 @@ import reeltag as package
 
 from .runner import Commands
 
-COMMANDS = ("demo", "check", "train", "evaluate", "compare", "tag", "explain")
+COMMANDS = ("demo", "check", "train", "evaluate", "compare", "tag", "explain", "graph")
 
 
 def python(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -96,9 +96,7 @@ def test_ctrl_c_says_what_is_kept(reeltag: Commands, monkeypatch: pytest.MonkeyP
     result = reeltag("train", "films.jsonl", "--recipe", "quick.json", "--out", "tagger")
     assert result.code == 130
     assert result.out == ""
-    assert result.err.endswith(
-        "\nreeltag: interrupted; what was encoded is kept, run the same command again to go on\n"
-    )
+    assert result.err.endswith("\nreeltag: interrupted; finished parts are kept, run the same command again to go on\n")
     assert reeltag.entries() == before
 
 

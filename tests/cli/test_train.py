@@ -140,3 +140,25 @@ def test_values_are_json_or_text() -> None:
     assert recipe.labels.synonyms == {"Science Fiction": "Sci-Fi"}
     assert recipe.labels.field == "a=b"
     assert recipe.labels.include == ("x",)
+
+
+@pytest.mark.parametrize("names", [["profile", "links"], ["sum"]])
+def test_credits_are_read_as_asked(reeltag: Commands, names: list[str]) -> None:
+    result = reeltag(*TRAIN, "--modalities", "year,credits", "--set", f"features.credit_features={json.dumps(names)}")
+    assert result.code == 0
+    assert "credits graph: 82 titles\n" in result.out
+    tagger = Tagger.from_pretrained("runs/one")
+    assert tagger.recipe.features.credit_features == tuple(names)
+    assert set(tagger.fitted.pipeline.credit_links) == set(names) - {"profile"}
+    assert reeltag("evaluate", "runs/one", "films.jsonl").code == 0
+    explained = reeltag("explain", "runs/one", "t001", "--json").json
+    assert bool(explained["people"]) == ("profile" in names)
+
+
+def test_credits_read_in_no_known_way(reeltag: Commands) -> None:
+    for value, because in (
+        ('["walks"]', "FeatureConfig.credit_features must be one of profile, links, sum; got 'walks'"),
+        ("[]", "FeatureConfig.credit_features must name one or more, each once; got none"),
+        ("links", "recipe.features.credit_features: must be a list; got 'links'"),
+    ):
+        reeltag.fails(*TRAIN, "--set", f"features.credit_features={value}", because=because)

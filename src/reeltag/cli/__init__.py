@@ -12,6 +12,7 @@ from reeltag.cli.demo import demo
 from reeltag.cli.errors import Commands
 from reeltag.cli.evaluate import evaluate
 from reeltag.cli.explain import explain
+from reeltag.cli.graph import graph
 from reeltag.cli.tag import tag
 from reeltag.cli.train import train
 
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 for command in (demo, check, train, evaluate, compare, tag, explain):
     app.command()(command)
+app.add_typer(graph)
 
 
 @app.callback(invoke_without_command=True)

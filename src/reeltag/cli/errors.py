@@ -27,7 +27,7 @@ class Commands(TyperGroup):
             _say(f"reeltag: {place}{error.strerror or error}")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            _say("\nreeltag: interrupted; what was encoded is kept, run the same command again to go on")
+            _say("\nreeltag: interrupted; finished parts are kept, run the same command again to go on")
             raise typer.Exit(130) from None
 
 

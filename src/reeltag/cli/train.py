@@ -89,7 +89,7 @@ def train(
         return
     titles = summary["titles"]
     say(f"learned {len(tagger.labels):,} labels of '{chosen.labels.field}' from {titles['train']:,} titles")
-    if tagger.fitted.pipeline.credits is not None:
+    if "graph" in tagger.fitted.fitted_on:
         say(f"credits graph: {titles['graph']:,} titles")
     if summary["absent_modalities"]:
         say(f"left out, because no training title has them: {', '.join(summary['absent_modalities'])}")
@@ -136,25 +136,10 @@ def build_recipe(
 
 def _put(data: dict[str, Any], setting: str) -> None:
     """Put ``path.to.key=value`` into the recipe; the value is JSON, or text when it is not."""
-    from reeltag.errors import ConfigError
+    from reeltag.config import put_setting
     from reeltag.recipes import recipe_from_json
 
-    path, equals, text = setting.partition("=")
-    if not equals:
-        raise ConfigError(f"--set takes PATH=VALUE; got {setting!r}")
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = text
-    *parents, last = path.strip().split(".")
-    place = data
-    for parent in parents:
-        place = place.get(parent) if isinstance(place, dict) else None  # type: ignore[assignment]
-    if not isinstance(place, dict) or last not in place:
-        known = ", ".join(place) if isinstance(place, dict) else "none"
-        raise ConfigError(f"--set: there is no setting {path!r}; at that place: {known}")
-    changes_model = place is data and last == "model" and value != data["model"]
-    place[last] = value
-    if changes_model:  # the settings of another model mean nothing to this one
-        data["model_settings"] = {}
+    before = data["model"]
+    if put_setting(data, setting) == "model" and data["model"] != before:
+        data["model_settings"] = {}  # the settings of another model mean nothing to this one
         data["model_settings"] = recipe_from_json(data).to_json()["model_settings"]
