@@ -62,8 +62,15 @@ def main() -> None:
         if (task, arguments.seed) in names:
             continue
         if task == "peer":
-            command = [arguments.peer_python, __file__, str(arguments.shared), "--run-peer", "--seed", str(arguments.seed)]
-            ran = subprocess.run(command, capture_output=True, text=True)
+            command = [
+                arguments.peer_python,
+                __file__,
+                str(arguments.shared),
+                "--run-peer",
+                "--seed",
+                str(arguments.seed),
+            ]
+            ran = subprocess.run(command, check=False, capture_output=True, text=True)
             lines = [line for line in ran.stdout.splitlines() if line.startswith("RESULT ")]
             if not lines:
                 print("PyKEEN did not run:", (ran.stderr.strip().splitlines() or ["?"])[-1])
@@ -146,7 +153,10 @@ def peer(shared: Path, seed: int) -> dict[str, Any]:
     sizes = {"num_entities": len(names["entity"]), "num_relations": len(names["relation"])}
     train, validation, test = (CoreTriplesFactory(links(split), **sizes) for split in ("train", "valid", "test"))
     model = RotatE(
-        triples_factory=train, embedding_dim=200, random_seed=seed, loss=NSSALoss(margin=9.0, adversarial_temperature=1.0)
+        triples_factory=train,
+        embedding_dim=200,
+        random_seed=seed,
+        loss=NSSALoss(margin=9.0, adversarial_temperature=1.0),
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loop = SLCWATrainingLoop(
@@ -159,7 +169,14 @@ def peer(shared: Path, seed: int) -> dict[str, Any]:
     epochs, start = 0, time.perf_counter()
     while True:
         before = time.perf_counter()
-        loop.train(train, num_epochs=epochs + 1, batch_size=512, use_tqdm=False, use_tqdm_batch=False, continue_training=epochs > 0)
+        loop.train(
+            train,
+            num_epochs=epochs + 1,
+            batch_size=512,
+            use_tqdm=False,
+            use_tqdm_batch=False,
+            continue_training=epochs > 0,
+        )
         epochs += 1
         now = time.perf_counter()
         if now - start + (now - before) > PEER_SECONDS:
@@ -175,7 +192,13 @@ def peer(shared: Path, seed: int) -> dict[str, Any]:
     hits = {f"hits@{k}": float(found.get_metric(f"both.realistic.hits_at_{k}")) for k in (1, 3, 10)}
     mrr = float(found.get_metric("both.realistic.inverse_harmonic_mean_rank"))
     rate = epochs * len(train.mapped_triples) / seconds
-    return {"dataset": "FB15k-237", "scorer": "rotate (PyKEEN)", "minutes": seconds / 60, "links_per_second": rate, "mrr": mrr} | hits
+    return {
+        "dataset": "FB15k-237",
+        "scorer": "rotate (PyKEEN)",
+        "minutes": seconds / 60,
+        "links_per_second": rate,
+        "mrr": mrr,
+    } | hits
 
 
 def report(done: list[dict[str, Any]]) -> str:
@@ -188,11 +211,14 @@ def report(done: list[dict[str, Any]]) -> str:
     for entry in done:
         published = PUBLISHED.get((entry["dataset"], entry["scorer"]), {})
         beside = "; ".join(
-            f"{'–' if mrr is None else f'{mrr:.3f}'} / {hits:.3f} ({source})" for source, (mrr, hits) in published.items()
+            f"{'–' if mrr is None else f'{mrr:.3f}'} / {hits:.3f} ({source})"
+            for source, (mrr, hits) in published.items()
         )
         name = entry["scorer"] + (" (in the peer's time)" if entry["task"].startswith("ours") else "")
         cells = [f"{entry[key]:.3f}" for key in ("mrr", "hits@1", "hits@3", "hits@10")]
-        lines.append("| " + " | ".join([entry["dataset"], name, *cells, f"{entry['minutes']:.1f}", beside or "–"]) + " |")
+        lines.append(
+            "| " + " | ".join([entry["dataset"], name, *cells, f"{entry['minutes']:.1f}", beside or "–"]) + " |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -71,7 +71,7 @@ class LinkTrainingConfig:
     patience: int = 5
     threads: int = 0
     device: str = "auto"
-    checkpoint_every_s: float = 60.0
+    checkpoint_every_s: float = 30.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -144,9 +144,13 @@ def train_links(
         The model and what happened.
 
     Raises:
+        ConfigError: The seed is out of range, or batches of one link meet a network that normalises over them.
         ModelError: The graph has no training links, or the loss is no longer finite.
         ArtefactError: The checkpoint belongs to another run.
     """
+    check_range("train_links", "seed", seed, 0, 2**63 - 1)
+    if scorer.network is not None and min(config.batch_size, config.negatives.chunk_size) < 2:
+        raise ConfigError(f"{scorer.name} normalises over its batches: batch_size and chunk_size must be at least 2")
     if not len(graph.train):
         raise ModelError(f"{graph.source}: the graph has no training links")
     run = _Run(graph, scorer, config, seed)
