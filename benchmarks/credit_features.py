@@ -30,8 +30,8 @@ from reeltag.graph.film_graph import FilmGraphConfig, build_film_graph
 from reeltag.graph.presets import preset
 from reeltag.graph.triples import Triples
 from reeltag.labels import LabelConfig, LabelSpace
-from reeltag.models import MODELS
 from reeltag.models.contract import Validation
+from reeltag.models.fusion import FusionConfig, FusionModel
 from reeltag.pipeline import FeaturePipeline
 
 DROPPED = ("News", "Talk-Show", "Game-Show", "Reality-TV", "Adult")
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/credit_features"))
     parser.add_argument("--background", action="store_true", help="Background films feed the graph too.")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--members", type=int, default=3, help="Networks of a fusion model.")
     parser.add_argument("--skip-graph", action="store_true")
     options = parser.parse_args()
     films = Catalogue.read(options.shared / "data" / "films.parquet")
@@ -60,11 +61,11 @@ def main() -> None:
     for seed in range(options.seeds):
         file = options.out / f"{name}-{seed}.json"
         if not file.exists():
-            write_json(file, measure(films, seed, background=options.background))
+            write_json(file, measure(films, seed, background=options.background, members=options.members))
     print(markdown(options.out, name))
 
 
-def measure(films: Catalogue, seed: int, *, background: bool) -> dict:
+def measure(films: Catalogue, seed: int, *, background: bool, members: int) -> dict:
     """Fit every feature once and a model for every combination."""
     lists = films.lists("genres")
     rows = {split: films.rows_of(split) for split in (*SPLITS, "background")}
@@ -83,7 +84,7 @@ def measure(films: Catalogue, seed: int, *, background: bool) -> dict:
     store = FeatureStore(None)
     features = {split: pipeline.transform(films.take(rows[split]), store) for split in SPLITS}
     truth = {split: targets[rows[split]] for split in SPLITS}
-    found: dict = {"seed": seed, "fit_s": fit_s, "rows": {}}
+    found: dict = {"seed": seed, "members": members, "fit_s": fit_s, "rows": {}}
     decisions: dict[str, np.ndarray] = {}
     for plot in (False, True):
         for name, parts in CREDITS.items():
@@ -91,7 +92,9 @@ def measure(films: Catalogue, seed: int, *, background: bool) -> dict:
                 continue
             blocks = [f"credits.{part}" for part in parts] + (["plot.tfidf", "plot.minilm"] if plot else [])
             row = ("plot + " if plot else "") + name
-            found["rows"][row], decisions[row] = trained(features, truth, blocks, seed)
+            found["rows"][row], decisions[row] = trained(
+                features, truth, blocks, FusionModel(FusionConfig(n_members=members), seed=seed)
+            )
             print(row, json.dumps(found["rows"][row]), flush=True)
     pair = [decisions["plot + profile (c)"], decisions["plot + profile + links"]]
     comparison = compare_runs(truth["test"], *pair, labels=space.labels)
@@ -102,11 +105,10 @@ def measure(films: Catalogue, seed: int, *, background: bool) -> dict:
 
 
 def trained(
-    features: dict[str, Features], truth: dict[str, np.ndarray], blocks: list[str], seed: int
+    features: dict[str, Features], truth: dict[str, np.ndarray], blocks: list[str], model: FusionModel
 ) -> tuple[dict, np.ndarray]:
     some = {split: Features(f.ids, {name: f.blocks[name] for name in blocks}) for split, f in features.items()}
     start = time.perf_counter()
-    model = MODELS["fusion"](seed=seed)
     held_out = Validation(features=some["validation"], targets=truth["validation"])
     model.fit(some["train"], truth["train"], validation=held_out)
     seconds = time.perf_counter() - start

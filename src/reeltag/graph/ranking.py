@@ -137,7 +137,7 @@ class KnownLinks:
     """
 
     def __init__(self, parts: Sequence[Triples]) -> None:
-        links = Triples.concatenate(list(parts))
+        links = Triples.concatenate(list(parts)).unique()
         self._sides: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
         for side, known, answer in (("tail", links.head, links.tail), ("head", links.tail, links.head)):
             key = links.relation.astype(np.int64) << 32 | known
@@ -190,8 +190,8 @@ def rank_links(
     at_once = max(1, config.scores_at_once // max(n_candidates, 1))
     place = _places(candidates, model.n_entities)
     counted = np.zeros((3, len(config.sides), len(links)), np.int64)
-    order = np.argsort(links.relation, kind="stable") if model.scorer.one_relation else np.arange(len(links))
     for number, side in enumerate(config.sides):
+        order = np.lexsort((links.head if side == "tail" else links.tail, links.relation))  # equal questions together
         for start in range(0, len(links), at_once):
             rows = order[start : start + at_once]
             counted[:, number, rows] = _count(
@@ -218,24 +218,39 @@ def _count(
 ) -> npt.NDArray[np.int64]:
     """Return how many candidates are better, tie, and count at all, the true answer left out, (3, n_links)."""
     asked, truth = (links.head, links.tail) if side == "tail" else (links.tail, links.head)
+    first, question = distinct_questions(asked, links.relation)
+    asked, relation = asked[first], links.relation[first]
     everyone = None if candidates is None else torch.from_numpy(candidates)
-    known_ids, relations = (torch.from_numpy(ids.astype(np.int64)) for ids in (asked, links.relation))
-    scores = model.scores(known_ids, relations, side, everyone)
-    row = np.arange(len(links))
+    known_ids, relations = (torch.from_numpy(ids.astype(np.int64)) for ids in (asked, relation))
+    scores = model.scores(known_ids, relations, side, everyone)  # (n_questions, n_candidates)
     column = truth.astype(np.int64) if place is None else place[truth]
     if len(column) and column.min() < 0:
         raise GraphError(f"the true answers must be among the candidates; entity {truth[column.argmin()]} is not")
-    own = scores[torch.from_numpy(row), torch.from_numpy(column)].unsqueeze(1)  # of the same matrix product as all
-    out = row * scores.shape[1] + column
+    where = torch.from_numpy(question), torch.from_numpy(column)
+    own = scores[where]  # of the same matrix product as all: equal rows give equal scores
+    is_lost = own.isnan().numpy()  # comes last
+    scores[where] = own.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    counted = np.full(len(first), scores.shape[1])
     if known is not None:
-        rows, answers = known.answers(asked, links.relation, side)
+        rows, answers = known.answers(asked, relation, side)
         columns = answers if place is None else place[answers]
-        out = np.unique(np.concatenate([out, (rows * scores.shape[1] + columns)[columns >= 0]]))
-    scores.view(-1)[torch.from_numpy(out)] = float("nan")  # compares false with everything
-    counted = scores.shape[1] - np.bincount(out // scores.shape[1], minlength=len(links))
-    better = np.where(own.isnan().numpy()[:, 0], counted, (scores > own).sum(1).numpy())
-    worse = (scores < own).sum(1).numpy()
-    return np.stack([better, counted - better - worse, counted])
+        rows, columns = rows[columns >= 0], columns[columns >= 0]
+        scores[torch.from_numpy(rows), torch.from_numpy(columns)] = float("nan")  # compares false with everything
+        counted -= np.bincount(rows, minlength=len(first))
+    others = counted[question] - ~scores[where].isnan().numpy()  # the true answer counts once, known or not
+    if len(first) < len(links):
+        scores = scores.index_select(0, where[0])
+    better = np.where(is_lost, others, (scores > own.unsqueeze(1)).sum(1).numpy())
+    worse = np.where(is_lost, 0, (scores < own.unsqueeze(1)).sum(1).numpy())
+    return np.stack([better, others - better - worse, others])
+
+
+def distinct_questions(
+    known: npt.NDArray[np.int32], relation: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return one row of every distinct question (known, relation), and the number of each row's question."""
+    _, first, question = np.unique(relation.astype(np.int64) << 32 | known, return_index=True, return_inverse=True)
+    return first, question
 
 
 def _places(candidates: npt.NDArray[np.int64] | None, n_entities: int) -> npt.NDArray[np.int64] | None:

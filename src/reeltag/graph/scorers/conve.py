@@ -74,10 +74,10 @@ class ConvE:
         self, n_entities: int, n_relations: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw vectors as Xavier does, biases 0; the network's weights are drawn too."""
-        entities = torch.randn(n_entities, self.dim + 1, generator=generator) * self.dim**-0.5
+        entities = torch.randn(n_entities, self.dim + 1, generator=generator).mul_(self.dim**-0.5)
         entities[:, self.dim] = 0
         self.network.reset(generator)  # type: ignore[operator]
-        return entities, torch.randn(n_relations, self.dim, generator=generator) * self.dim**-0.5
+        return entities, torch.randn(n_relations, self.dim, generator=generator).mul_(self.dim**-0.5)
 
     def prepare(self, relations: torch.Tensor) -> torch.Tensor:
         """Return the rows as they are."""

@@ -57,7 +57,7 @@ class DistMult:
         self, n_entities: int, n_relations: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw both tables from a normal distribution."""
-        tables = [torch.randn(n, self.dim, generator=generator) * self.scale for n in (n_entities, n_relations)]
+        tables = [torch.randn(n, self.dim, generator=generator).mul_(self.scale) for n in (n_entities, n_relations)]
         return tables[0], tables[1]
 
     def prepare(self, relations: torch.Tensor) -> torch.Tensor:
