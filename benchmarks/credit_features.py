@@ -1,10 +1,10 @@
-"""Which credit feature is best on the shared films: leave-one-out profile, cross-fitted links, IDKG's in-sample sum.
+"""Which credit feature is best on the shared films: leave-one-out profile, cross-fitted links, in-sample sum.
 
     python benchmarks/credit_features.py SHARED_FOLDER --out runs/credit_features [--background] [--seeds 3]
 
 Every feature alone and together, with and without the plot; model `fusion`, global threshold from validation, test
-read once per row and seed. Also trains RotatE on the film graph to convergence and ranks genres for the people of
-validation films. Finished rows are kept, so an interrupted run goes on where it stopped.
+read once per row and seed. Also trains RotatE (30 epochs, the best by validation MRR kept) on the film graph and ranks
+genres for the people of validation films. Finished rows are kept, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations

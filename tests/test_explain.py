@@ -12,6 +12,7 @@ from reeltag.catalogue import Catalogue
 from reeltag.errors import CatalogueError
 from reeltag.explain import Explanation, LabelEvidence, Neighbourhood
 from reeltag.features import Block, Features
+from reeltag.recipes import FeatureConfig
 from reeltag.tagger import Tagger
 from samples import Row, catalogue, changed, fitted, quick_recipe, rows, sample
 
@@ -107,6 +108,15 @@ def test_tagger_without_credits_has_no_people() -> None:
     explanation = tagger.explain(sample(), TITLE)
     assert explanation.people == ()
     assert explanation.present == ("plot",)
+
+
+def test_without_the_profile_credits_count_but_nobody_is_named() -> None:
+    tagger = Tagger(quick_recipe(modalities=("plot", "credits"), credit_features=("links",))).fit(sample())
+    explanation = tagger.explain(sample(), TITLE)
+    assert explanation.people == ()
+    assert explanation.present == ("plot", "credits")
+    assert all("credits" in label.modalities for label in explanation.labels)
+    assert "name people only" in str(FeatureConfig.__doc__)
 
 
 def test_unknown_id() -> None:

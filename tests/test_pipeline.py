@@ -12,6 +12,7 @@ from reeltag.encoders import TEXT_ENCODERS
 from reeltag.encoders.store import FeatureStore
 from reeltag.errors import EncoderError, FeatureError
 from reeltag.features import Features
+from reeltag.graph.credits import CreditConfig
 from reeltag.labels import LabelConfig, LabelSpace
 from reeltag.pipeline import FeaturePipeline, read_texts
 from reeltag.recipes import FeatureConfig
@@ -223,3 +224,23 @@ def test_a_fit_without_credits_forgets_the_embeddings(tmp_path: Path) -> None:
     data = pipeline.save(tmp_path / "features")
     loaded = FeaturePipeline.load(tmp_path / "features", config, **data)  # type: ignore[arg-type]
     assert list(loaded.transform(sample(), store(tmp_path)).blocks) == ["year"]
+
+
+@pytest.mark.parametrize("role", ["directors", "cast"])
+def test_every_credit_feature_reads_only_the_roles_asked_for(role: str, tmp_path: Path) -> None:
+    config = FeatureConfig(
+        modalities=("credits",),
+        credit_features=("profile", "links", "sum"),
+        credits=CreditConfig(roles=(role,)),
+        links=TINY_LINKS,
+    )
+    pipeline = fit(config, sample())
+    other = {"directors": "cast", "cast": "directors"}[role]
+    whole = pipeline.transform(sample(), store(tmp_path))
+    assert same(pipeline.transform(catalogue(without=[other]), store(tmp_path)), whole)
+    nobody = pipeline.transform(catalogue(without=[role]), store(tmp_path))
+    assert not any(block.present.any() for block in nobody.blocks.values())
+    data = pipeline.save(tmp_path / "features")
+    loaded = FeaturePipeline.load(tmp_path / "features", config, **data)  # type: ignore[arg-type]
+    assert {credits.roles for credits in loaded.credit_links.values()} == {(role,)}
+    assert same(loaded.transform(sample(), store(tmp_path)), whole)

@@ -141,7 +141,7 @@ class FeaturePipeline:
             if name == "profile":
                 self.credits = CreditProfile(self.config.credits).fit(graph_films, graph_targets)
             else:
-                links = CREDIT_LINKS[name](self.config.links)
+                links = CREDIT_LINKS[name](self.config.links, self.config.credits.roles)
                 self.credit_links[name] = links.fit(graph_films, graph_targets, seed=seed, progress=progress)
 
     def _add_texts(self, modality: str, training: Catalogue) -> None:

@@ -30,8 +30,10 @@ class FeatureConfig:
             ``transformer:MODEL``.
         title_encoders: The same for titles.
         credit_features: How credits are read: ``profile`` (leave-one-out counts), ``links`` (cross-fitted scores of
-            an embedding), ``sum`` (IDKG's sum of vectors: in-sample, kept to reproduce it).
-        credits: Settings of the credit profile; ``background`` counts for all three.
+            an embedding), ``sum`` (sum of the vectors of an embedding, equation 4 of IDKG; in-sample, and not IDKG's
+            TransH of 200 dimensions trained with SGD but the embedding of ``links``). Explanations name people only
+            with ``profile`` among them: without it ``explain`` shows the credits as a modality, and nobody.
+        credits: Settings of the credit profile; ``roles`` and ``background`` count for all three.
         links: Settings of the embedding behind ``links`` and ``sum``.
     """
 

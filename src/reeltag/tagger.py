@@ -173,7 +173,7 @@ class Tagger:
 
         Args:
             catalogue: The titles; any modality may be absent. A title that the tagger was trained on is left out of
-                its own credits.
+                its own credits, but for the credit feature ``sum``.
             evidence: Say in a few words what spoke for the surest labels (one more pass per modality).
             rule: Threshold rule (``half``, ``global``, ``per_label``); the recipe's own when None.
             progress: Called as the work advances.

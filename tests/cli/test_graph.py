@@ -110,6 +110,10 @@ def test_build_splits_a_catalogue_without_splits_as_train_would(reeltag: Command
 def test_build_mistakes(reeltag: Commands) -> None:
     (reeltag.folder / "photos").mkdir()
     (reeltag.folder / "photos" / "beach.jpg").write_bytes(b"x")
+    build_film_graph(sample()).save(reeltag.folder / "mixed")
+    (reeltag.folder / "mixed" / "notes.md").write_text("mine")
+    (reeltag.folder / "films.tsv").write_text("id\ttitle\n1\tHeat\n")
+    sample().frame.select("id", "title").write_parquet(reeltag.folder / "films.parquet")
     reeltag.catalogue("late.jsonl", reeltag.labelled("test"))
     columns = "id, title, year, plot, directors, cast, genres, moods, keywords, split"
     for words, because in (
@@ -120,6 +124,16 @@ def test_build_mistakes(reeltag: Commands) -> None:
         (("films.jsonl", "--out", "photos"), "photos: exists and is not a knowledge graph; choose another folder"),
         (("films.jsonl", "--out", "photos", "--format", "openke"),
          "photos: exists and is not a knowledge graph; choose another folder"),
+        (("films.jsonl", "--out", "mixed"),
+         "mixed: holds 'notes.md' beside a knowledge graph; choose another folder"),
+        (("films.jsonl", "--out", "films.tsv", "--format", "tsv"),
+         "films.tsv: exists and is not a knowledge graph; choose another file"),
+        (("films.jsonl", "--out", "films.parquet", "--format", "parquet"),
+         "films.parquet: exists and is not a knowledge graph; choose another file"),
+        (("films.jsonl", "--out", "."), ".: must end in the name of a folder; choose another"),
+        (("films.jsonl", "--out", "films.jsonl/g"),
+         f"films.jsonl/g: cannot be made, because {reeltag.folder / 'films.jsonl'} is not a folder that may be "
+         "written to"),
         (("films.jsonl", "--out", "films.jsonl"), "films.jsonl: is a file, where a folder should be written"),
         (("films.jsonl", "--out", "g", "--labels", "vibes"),
          f"films.jsonl: label column 'vibes' does not exist; columns: {columns}"),
@@ -185,12 +199,20 @@ def test_train_again_replaces(trained: Commands) -> None:
     assert GraphEmbedding.load(Path("t")).config.scorer == "distmult"
 
 
+def test_scorers_may_be_written_as_in_their_papers(built: Commands) -> None:
+    result = built(*TRAIN, "--scorer", "TransE", "--json")
+    assert result.json["scorer"] == "transe"
+    assert GraphEmbedding.load(Path("t")).config.scorer == "transe"
+
+
 def test_train_mistakes(built: Commands) -> None:
     folder = built.folder
     built.tagger("tagger")
     for words, because in (
-        (("g", "--out", "t", "--scorer", "word2vec"), "preset.scorer must be one of transe, transh, transr, transd, "
+        (("g", "--out", "t", "--scorer", "word2vec"), "--scorer must be one of transe, transh, transr, transd, "
          "distmult, complex, conve, rotate; got 'word2vec'"),
+        (("g", "--out", "t", "--set", "scorer=transe"),
+         "--set cannot change the scorer, which brings settings of its own; use --scorer"),
         (("g", "--out", "t", "--set", "training.colour=1"), None),
         (("g", "--out", "t", "--set", "colour"), "--set takes PATH=VALUE; got 'colour'"),
         (("g", "--out", "t", "--set", "training.epochs=many"),
@@ -275,6 +297,8 @@ def test_evaluate_json_and_file(trained: Commands) -> None:
     report = GraphEmbedding.load(Path("t")).evaluate("validation").to_json()
     assert result.json == {"trained": "t", "scorer": "rotate", **report}
     assert json.loads(Path("figures/v.json").read_text("utf-8")) == result.json
+    for _ in range(2):  # replaced
+        assert trained("graph", "evaluate", "t", "--split", "Valid", "--out", "v.json", "--json").json == result.json
     raw = trained("graph", "evaluate", "t", "--split", "validation", "--raw", "--json").json
     assert (raw["filtered"], result.json["filtered"]) == (False, True)
     better = result.json["by_ties"]["realistic"]["mean_rank"]
@@ -285,7 +309,15 @@ def test_evaluate_json_and_file(trained: Commands) -> None:
 def test_evaluate_mistakes(trained: Commands) -> None:
     for words, because in (
         (("t", "--split", "tset", "--out", "x.json"),
-         "films.jsonl, films of train: no split 'tset'; splits: train, validation, test"),
+         "--split must be validation or test; got 'tset'"),
+        (("t", "--split", "train"),
+         "--split must be validation or test; got 'train': its links were trained on, ranks of them say nothing of new "
+         "ones"),
+        (("nowhere", "--out", "figures.csv"), "--out must be a file that ends in .json; got figures.csv"),
+        (("nowhere", "--out", "figures"), "--out must be a file that ends in .json; got figures"),
+        (("nowhere", "--out", "films.jsonl/x.json"),
+         f"films.jsonl/x.json: cannot be made, because {trained.folder / 'films.jsonl'} is not a folder that may be "
+         "written to"),
         (("g",), "g: holds no trained graph (embedding.json is missing); train one with 'graph train'"),
         (("nowhere",), "nowhere: holds no trained graph (embedding.json is missing); train one with 'graph train'"),
     ):  # fmt: skip
@@ -308,6 +340,22 @@ def test_neighbours_text(trained: Commands) -> None:
     assert re.fullmatch(r"\w+ \w+ 0 \(title, key t000, \d links\)", few.out.splitlines()[0])
     assert re.search(r"^note: with \d links the graph knows little of this title$", few.out, re.MULTILINE)
     assert "Likeliest heads by 'g-t'" in few.out
+
+
+def test_no_nearest_is_told_in_words(trained: Commands) -> None:
+    out = trained("graph", "neighbours", "t", SOMEBODY, "--min-links", 1_000).out
+    assert "no other person has 1,000 links; try --min-links 0" in out.splitlines()
+    assert "Nearest of kind" not in out
+    assert "Likeliest tails by 'c-g'" in out
+
+
+def test_nobody_else_of_a_kind_is_told_in_words(reeltag: Commands) -> None:
+    horror = (row | {"genres": ["Horror"], "split": "train"} for row in rows())
+    reeltag.catalogue("horror.jsonl", horror)
+    assert reeltag("graph", "build", "horror.jsonl", "--out", "g").code == 0
+    assert reeltag(*TRAIN).code == 0
+    out = reeltag("graph", "neighbours", "t", "Horror", "--min-links", 0).out
+    assert "no other genre is in the graph" in out.splitlines()
 
 
 def test_neighbours_json(trained: Commands) -> None:
@@ -346,4 +394,4 @@ def test_neighbours_mistakes(reeltag: Commands) -> None:
 def test_every_command_has_help(reeltag: Commands, name: str) -> None:
     result = reeltag("graph", name, "--help")
     assert result.code == 0
-    assert f"Usage: reeltag graph {name}" in result.out
+    assert f" graph {name} " in result.out.splitlines()[1]

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from reeltag.errors import ArtefactError
+from reeltag.graph.checkpoint import Checkpoint
 from reeltag.graph.link_model import LinkModel
-from reeltag.graph.trainer import train_links
+from reeltag.graph.trainer import Evaluate, Evaluation, train_links
 
 from .link_samples import graph_of, make, random_triples
 from .short_runs import SHORT, SHORT_RUNS, SMALL_GRAPH, StopRun, assert_same, crash_in_epoch, rank_small, train
@@ -74,12 +76,14 @@ OTHERS: dict[str, dict[str, Any]] = {
     "scorer": {"scorer": make("rotate", norm=1)},
     "training": {"config": replace(SHORT, learning_rate=0.2)},
     "seed": {"seed": 1},
+    "evaluation": {"evaluate": Evaluation(rank_small, "other links")},
 }
 
 
 @pytest.mark.parametrize("what", OTHERS)
 def test_a_checkpoint_of_another_run_is_refused(what: str, tmp_path: Path) -> None:
     run: dict[str, Any] = {"graph": SMALL_GRAPH, "scorer": make("rotate"), "config": SHORT, "seed": 0}
+    run["evaluate"] = Evaluation(rank_small, "validation links")
     train_links(**run, checkpoint=tmp_path / "run")
     with pytest.raises(ArtefactError) as error:
         train_links(**run | OTHERS[what], checkpoint=tmp_path / "run")
@@ -88,10 +92,63 @@ def test_a_checkpoint_of_another_run_is_refused(what: str, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(None, rank_small), (rank_small, None), (rank_small, Evaluation(rank_small, "all links"))],
+    ids=["none, some", "some, none", "unnamed, named"],
+)
+def test_a_run_that_looks_elsewhere_is_another_run(first: Evaluate | None, second: Evaluate, tmp_path: Path) -> None:
+    train("rotate", SHORT, evaluate=first, checkpoint=tmp_path / "run")
+    with pytest.raises(ArtefactError, match="run with another evaluation; remove it or train elsewhere"):
+        train("rotate", SHORT, evaluate=second, checkpoint=tmp_path / "run")
+
+
+def test_other_validation_links_are_another_run(tmp_path: Path) -> None:
+    others = {**SMALL_GRAPH.splits, "validation": random_triples(10, 20, 3, seed=2)}
+    train("rotate", SHORT, evaluate=rank_small, checkpoint=tmp_path / "run")
+    with pytest.raises(ArtefactError, match="run with another graph; "):
+        train("rotate", SHORT, replace(SMALL_GRAPH, splits=others), evaluate=rank_small, checkpoint=tmp_path / "run")
+
+
 def test_threads_and_patience_may_change_between_two_parts_of_a_run(tmp_path: Path) -> None:
     train("rotate", SHORT, checkpoint=tmp_path / "run")
     config = replace(SHORT, threads=2, patience=1, checkpoint_every_s=3.0, device="auto")
     assert train("rotate", config, checkpoint=tmp_path / "run")[1].best_epoch == SHORT.epochs
+
+
+@pytest.mark.parametrize("every_s", [1e9, 0])
+def test_the_first_checkpoint_is_written_after_the_first_epoch(every_s: float, tmp_path: Path) -> None:
+    config = replace(SHORT, checkpoint_every_s=every_s)
+    for done in (1, 4):
+        with pytest.raises(StopRun):
+            train("rotate", config, checkpoint=tmp_path / "run", progress=crash_in_epoch(done))
+        kept = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["epoch"]
+        assert kept == (done if every_s == 0 else {1: 1, 4: 2}[done])  # one after the first epoch of every part
+
+
+def test_the_last_checkpoint_is_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    epochs: list[int] = []
+    monkeypatch.setattr(Checkpoint, "save", lambda self, _: epochs.append(self.epoch))
+    for every_s in (0.0, 1e9):
+        train("rotate", replace(SHORT, epochs=3, checkpoint_every_s=every_s), checkpoint=tmp_path / "run")
+    assert epochs == [1, 2, 3, 1, 3]
+
+
+def test_missing_best_weights_are_told(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train("rotate", SHORT, evaluate=rank_small, checkpoint=folder)
+    best = (folder / "best.safetensors").read_bytes()
+    (folder / "best.safetensors").unlink()
+    with pytest.raises(ArtefactError) as error:
+        train("rotate", SHORT, evaluate=rank_small, checkpoint=folder)
+    assert str(error.value) == (
+        f"{folder}/best.safetensors: the best weights so far are missing; remove the checkpoint"
+    )
+    save_file({"entities": torch.zeros(2, 2)}, folder / "best.safetensors")
+    with pytest.raises(ArtefactError, match=r"best\.safetensors: 'entities' is missing or of another shape; remove"):
+        train("rotate", SHORT, evaluate=rank_small, checkpoint=folder)
+    (folder / "best.safetensors").write_bytes(best)
+    train("rotate", SHORT, evaluate=rank_small, checkpoint=folder)
 
 
 def cut_state(folder: Path) -> None:

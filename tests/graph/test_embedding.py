@@ -115,6 +115,16 @@ def test_looks_at_validation_are_at_a_sample_that_is_always_the_same() -> None:
         assert look(trained().model) == expected
 
 
+def test_a_run_that_looks_at_more_links_does_not_go_on_from_another_ones_checkpoint(tmp_path: Path) -> None:
+    few, more = (replace(config_of(), validation_links=n) for n in (5, 10))
+    train_embedding(film_graph(), few, checkpoint=tmp_path / "run")
+    with pytest.raises(ArtefactError, match="run with another evaluation; remove it or train elsewhere"):
+        train_embedding(film_graph(), more, checkpoint=tmp_path / "run")
+    whole, wider = (replace(config_of(), validation_links=n) for n in (1_000, 2_000))  # both are all there are
+    train_embedding(film_graph(), whole, checkpoint=tmp_path / "all")
+    train_embedding(film_graph(), wider, checkpoint=tmp_path / "all")
+
+
 def test_progress_is_reported() -> None:
     seen: list[tuple[str, int, int]] = []
     train_embedding(film_graph(), config_of(), progress=lambda *report: seen.append(report))

@@ -329,11 +329,16 @@ def leaky() -> list[dict[str, Any]]:
     ]
 
 
+def learnt_from(graph: KnowledgeGraph) -> KnowledgeGraph:
+    """Return the graph without the held-out links that it is measured by."""
+    return replace(graph, splits={"train": graph.train})
+
+
 def test_held_out_films_reach_neither_entities_nor_training_triples() -> None:
     films = catalogue(leaky())
     graph = build_film_graph(films)
     alone = build_film_graph(films.take(films.rows_of("train")))
-    assert graph.fingerprint() == alone.fingerprint()
+    assert learnt_from(graph).fingerprint() == alone.fingerprint()
     assert not set(graph.entities["key"]) & {"v", "t", "b", "n", "New Face", "Western", "Extra", "Nobody", "None"}
     assert list(alone.splits) == ["train"]
 
@@ -368,7 +373,8 @@ def test_what_held_out_films_say_changes_nothing(config: FilmGraphConfig, seed: 
         pl.when(held_out).then(pl.lit(["p1", "g1", "x1", "unheard of"])).otherwise(name).alias(name)
         for name in ("directors", "cast", "genres", "tags", "mood")
     )
-    assert build_film_graph(Catalogue.from_frame(shuffled), config).fingerprint() == graph.fingerprint()
+    found = build_film_graph(Catalogue.from_frame(shuffled), config)
+    assert learnt_from(found).fingerprint() == learnt_from(graph).fingerprint()
     ids = set(films.frame.filter(held_out)["id"])
     assert not ids & set(graph.entities["key"])
     train = set(fast_graph(graph)[1]["train"])
@@ -480,7 +486,7 @@ def test_the_shared_films_leak_nothing() -> None:
     )
     graph = build_film_graph(films)
     train = films.take(films.rows_of("train"))
-    assert graph.fingerprint() == build_film_graph(replace(train, source="train")).fingerprint()
+    assert learnt_from(graph).fingerprint() == build_film_graph(replace(train, source="train")).fingerprint()
     assert set(graph.entities.filter(kind="title")["key"]) <= set(train.ids)
     assert len(graph.entity_ids("person")) == 68_290
     assert len(graph.train) == 576_623

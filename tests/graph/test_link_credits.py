@@ -20,6 +20,7 @@ from reeltag.catalogue import Catalogue
 from reeltag.config import from_json, to_json
 from reeltag.errors import ConfigError, FeatureError, NotFittedError
 from reeltag.features import Block
+from reeltag.graph import link_credits
 from reeltag.graph.credits import ROLES, credited_people
 from reeltag.graph.embedding import EmbeddingConfig, GraphEmbedding, train_embedding
 from reeltag.graph.link_credits import (
@@ -127,6 +128,43 @@ def test_which_films_share_a_fold_does_not_depend_on_labels() -> None:
     assert counts.max() - counts.min() <= 1
     another_seed = LinkCredits(CONFIG).fit(films(), targets_of(), seed=1)
     assert not np.array_equal(folds_of(another_seed), folds_of(fitted()))
+
+
+def with_copies(spelling: str = "Film") -> Catalogue:
+    """Return the films, every one titled, then a copy of the first ten under another id and spelling."""
+    titled = films().frame.with_columns(title=pl.Series([f"film {row}" for row in range(N_FILMS)]), year=1999)
+    copies = titled.head(10).with_columns(
+        id="copy of " + pl.col("id"), title=pl.Series([f" {spelling} {row}  " for row in range(10)])
+    )
+    return Catalogue.from_frame(pl.concat([titled, copies]), source="films.csv")
+
+
+def test_a_copy_does_not_tell_a_film_its_labels() -> None:
+    """A copy has the film's people and labels: what changes on both must reach neither."""
+    graph, targets = with_copies("FILM"), np.concatenate([targets_of(), targets_of()[:10]])
+    credits = LinkCredits(CONFIG).fit(graph, targets)
+    fold = folds_of(credits)
+    np.testing.assert_array_equal(fold[N_FILMS:], fold[:10])
+    before = credits.transform(graph)
+    for row in (0, 3, 9):
+        other = targets.copy()
+        other[[row, N_FILMS + row]] = 1 - other[[row, N_FILMS + row]]
+        after = LinkCredits(CONFIG).fit(graph, other).transform(graph)
+        for same in (row, N_FILMS + row):
+            np.testing.assert_array_equal(after.values[same], before.values[same])
+        assert not np.array_equal(after.values, before.values)
+    another = LinkCredits(CONFIG).fit(with_copies("Remake of film"), targets)  # another title: may lie anywhere
+    assert (folds_of(another)[N_FILMS:] != folds_of(another)[:10]).any()
+
+
+def test_one_thread_by_default_so_that_the_seed_decides() -> None:
+    embedding = LinkCreditConfig().embedding
+    assert embedding.training.threads == 1
+    training = replace(embedding.training, epochs=2, device="cpu")
+    config = LinkCreditConfig(folds=2, embedding=replace(embedding, training=training))
+    for kind in (LinkCredits, SumCredits):
+        one, again = (kind(config).fit(films(), targets_of(), seed=5).transform(films()) for _ in range(2))
+        assert equal(one, again)
 
 
 def test_shuffled_labels_cannot_be_learned_from_links() -> None:
@@ -264,6 +302,96 @@ def test_other_films_read_the_mean_over_the_embeddings_that_know_a_person() -> N
     found = fitted().transform(strangers)
     check(found, strangers, [-1] * 15)
     assert 0 < found.present.sum() < 15
+
+
+def unblocked(credits: LinkCredits, chosen: Catalogue) -> Block:
+    """Compute the features film by film, the mean over folds anew for every credit."""
+    fold = dict(credits._films.rows())
+    number = {person: place for place, person in enumerate(credits._people.to_list())}
+    out, seen = [], []
+    for film in chosen.frame.to_dicts():
+        row, n_seen = [], 0
+        for role in credits.roles:
+            found = []
+            for person in dict.fromkeys(film[role] or []):
+                if person not in number:
+                    continue
+                scores = credits._scores[role][:, number[person]].astype(np.float32)
+                scores = scores[[fold[film["id"]]]] if film["id"] in fold else scores
+                scores = scores[~np.isnan(scores).any(axis=1)]
+                found += [scores.mean(axis=0)] if len(scores) else []
+            total = np.sum(found, axis=0) if found else np.zeros(N_LABELS)
+            row.append(np.concatenate([total, total / max(len(found), 1), [math.log1p(len(found))]]))
+            n_seen += len(found)
+        out.append(np.concatenate(row))
+        seen.append(n_seen > 0)
+    return Block(np.array(out, np.float32), np.array(seen))
+
+
+@pytest.mark.parametrize("cells", [1, 7, 60, 10**9])
+def test_blocks_of_films_do_not_change_the_features(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    mixed = Catalogue.from_frame(
+        pl.concat([films().frame, films(15, "new", 5, 20).frame]).sample(fraction=1, shuffle=True, seed=1)
+    )
+    total = SumCredits(CONFIG).fit(films(), targets_of())
+    whole = total.transform(mixed)
+    monkeypatch.setattr("reeltag.graph.link_credits._CELLS_AT_ONCE", cells)
+    found, expected = fitted().transform(mixed), unblocked(fitted(), mixed)
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
+    np.testing.assert_array_equal(found.present, expected.present)
+    np.testing.assert_allclose(total.transform(mixed).values, whole.values, atol=1e-6)
+
+
+def test_the_mean_over_the_embeddings_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, mean = [], link_credits._mean_of_known
+
+    def counted(scores: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
+        made.append(len(scores))
+        return mean(scores)
+
+    monkeypatch.setattr(link_credits, "_mean_of_known", counted)
+    credits = LinkCredits(CONFIG).fit(films(), targets_of())
+    first = credits.transform(films(15, "new", 5, 20))
+    assert equal(credits.transform(films(15, "new", 5, 20)), first)
+    assert len(made) == len(ROLES)
+    credits.fit(films(), 1 - targets_of())  # another fit, another mean
+    assert not equal(credits.transform(films(15, "new", 5, 20)), first)
+    assert len(made) == 2 * len(ROLES)
+
+
+@pytest.mark.parametrize("kind", [LinkCredits, SumCredits])
+@pytest.mark.parametrize("role", ROLES)
+def test_other_roles_do_not_matter(kind: type[LinkCredits | SumCredits], role: str, tmp_path: Path) -> None:
+    graph = films()
+    credits = kind(CONFIG, (role,)).fit(graph, targets_of())
+    (other,) = set(ROLES) - {role}
+    without = replace(graph, frame=graph.frame.drop(other))
+    found = credits.transform(graph)
+    assert credits.roles == (role,)
+    assert found.values.shape == (N_FILMS, credits.dim)
+    assert 5 < found.present.sum() < N_FILMS
+    assert not found.present[[not people for people in graph.lists(role)]].any()
+    assert equal(credits.transform(without), found)
+    assert equal(kind(CONFIG, (role,)).fit(without, targets_of()).transform(graph), found)  # nor in the graph
+    assert not credits.transform(catalogue({"n": {other: ["p1"]}})).present[0]
+    credits.save(tmp_path / "credits")
+    loaded = kind.load(tmp_path / "credits")
+    assert (loaded.roles, loaded.dim) == ((role,), credits.dim)
+    assert equal(loaded.transform(graph), found)
+
+
+def test_the_order_of_the_roles_is_that_of_the_columns() -> None:
+    turned = LinkCredits(CONFIG, ("cast", "directors")).fit(films(), targets_of()).transform(films())
+    half = fitted().dim // 2
+    straight = fitted().transform(films())
+    np.testing.assert_allclose(turned.values[:, half:], straight.values[:, :half], atol=1e-5)
+    np.testing.assert_allclose(turned.values[:, :half], straight.values[:, half:], atol=1e-5)
+
+
+def test_an_unknown_role_is_named() -> None:
+    for kind in (LinkCredits, SumCredits):
+        with pytest.raises(ConfigError, match=r"roles must be one of directors, cast; got 'producers'"):
+            kind(CONFIG, ("producers",))
 
 
 def test_shape_and_presence() -> None:
@@ -419,7 +547,9 @@ def test_targets_must_fit_the_films(kind: type[LinkCredits | SumCredits], n: int
 
 
 def test_there_must_be_a_film_per_fold() -> None:
-    with pytest.raises(FeatureError, match="3 folds need at least as many graph films; got 2"):
+    with pytest.raises(
+        FeatureError, match="3 folds need at least as many graph films that are not copies of each other; got 2"
+    ):
         LinkCredits(CONFIG).fit(films().take([0, 1]), targets_of(2))
 
 

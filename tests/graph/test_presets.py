@@ -47,6 +47,7 @@ def test_the_preset_for_film_features_is_valid() -> None:
     found = film_preset()
     assert found.scorer in SCORERS
     assert from_json(EmbeddingConfig, to_json(found)) == found
+    assert found.training.threads == 1  # the same seed gives the same tagger
 
 
 @pytest.mark.parametrize("name", ["word2vec", "", "RotatE"])

@@ -73,7 +73,7 @@ class Example:
 
     def penalised(self, weight: float, known: int, relation: int, side: Side, targets: list[int]) -> torch.Tensor:
         row = asked(self.scorer, torch.tensor(relation), side, N_RELATIONS)[1]
-        rows = [self.entities[known], self.scorer.prepare(self.relations[row].view(1, -1))[0]]
+        rows = [self.entities[known], self.relations[row]]
         rows += [self.entities[target] for target in targets]
         return sum(weight * self.penalty.weight * row.abs().pow(self.penalty.power).sum() for row in rows)  # type: ignore[return-value]
 

@@ -12,7 +12,8 @@ import pytest
 
 from reeltag.errors import GraphError
 from reeltag.graph import text_lines, triple_files
-from reeltag.graph.triple_files import FORMATS, read_graph, write_graph
+from reeltag.graph.destinations import FORMATS
+from reeltag.graph.triple_files import read_graph, write_graph
 from reeltag.graph.triples import PLACES, KnowledgeGraph, Triples
 
 SHARED = Path(os.environ.get("REELTAG_SHARED") or Path(__file__).parents[2].parent / "shared")
@@ -80,7 +81,18 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".txt", ".TSV"])
-@pytest.mark.parametrize("header", ["", "head\trelation\ttail\n", "\ufeffHead\tRelation\tTail\n\n"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "head\trelation\ttail\n",
+        "\ufeffHead\tRelation\tTail\n\n",
+        "h\tr\tt\n",
+        "H\tR\tT\n",
+        "subject\tpredicate\tobject\n",
+        "Source\tRelation\tTarget\n",
+    ],
+)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_one_file_of_triples(tmp_path: Path, suffix: str, header: str, end: str) -> None:
     path = tmp_path / f"x{suffix}"
@@ -97,11 +109,12 @@ def test_the_last_line_needs_no_end_and_blank_lines_are_skipped(tmp_path: Path) 
     assert named(read_graph(path)) == {"train": once(TRAIN)}
 
 
-def test_one_file_with_a_column_of_splits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("header", ["head\trelation\ttail", "H\tR\tT", "subject\tpredicate\tobject"])
+def test_one_file_with_a_column_of_splits(tmp_path: Path, header: str) -> None:
     path = tmp_path / "x.tsv"
     rows = [(*TEST[0], "test"), (*TRAIN[0], "train"), (*VALID[0], "valid"), (*TRAIN[1], "training")]
     rows += [(*VALID[1], "dev"), (*TRAIN[2], "train"), (*TRAIN[3], " Train ")]
-    path.write_text("head\trelation\ttail\tsplit\n" + "".join("\t".join(row) + "\n" for row in rows))
+    path.write_text(f"{header}\tsplit\n" + "".join("\t".join(row) + "\n" for row in rows))
     check(read_graph(path), [row[:3] for row in rows])
 
 
@@ -394,6 +407,15 @@ def test_what_the_written_files_look_like(tmp_path: Path) -> None:
         "valid2id.txt": "1\n2 0 0\n",
         "test2id.txt": "1\n2 1 1\n",
     }
+
+
+def test_a_first_triple_that_reads_like_a_header_is_kept(tmp_path: Path) -> None:
+    rows: Named = [("h", "r", "t"), ("t", "r", "h")]
+    (tmp_path / "x.tsv").write_text("head\trelation\ttail\n" + lines(rows))
+    graph = read_graph(tmp_path / "x.tsv")
+    for format in FORMATS:
+        write_graph(graph, tmp_path / f"again{SUFFIXES[format]}", format)
+        assert named(read_graph(tmp_path / f"again{SUFFIXES[format]}")) == {"train": rows}
 
 
 @pytest.mark.parametrize("format", ["parquet", "tsv", "openke"])

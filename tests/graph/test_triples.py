@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from reeltag.errors import GraphError
 from reeltag.graph import triples as module
 from reeltag.graph.tables import Vocabulary
-from reeltag.graph.triples import PLACES, KnowledgeGraph, Triples
+from reeltag.graph.triples import FOLDER_FILES, PLACES, KnowledgeGraph, Triples, is_head_file
 
 Rows = list[tuple[int, int, int]]
 
@@ -327,10 +328,16 @@ def test_what_is_no_graph() -> None:
     )
 
 
-def test_fingerprint_hears_every_change_but_of_held_out_splits_and_source() -> None:
+def test_fingerprint_hears_every_change_but_of_the_source() -> None:
     films = graph()
     first = films.fingerprint()
-    assert first == graph(test=[(7, 1, 0)]).fingerprint()
+    assert first == replace(films, source="elsewhere").fingerprint()
+    held_out = [{}, {"test": [(7, 1, 0)]}, {"test": [(7, 1, 1)]}, {"validation": [(7, 1, 0)]}]
+    held_out += [{"validation": [(7, 1, 0)], "test": [(7, 1, 1)]}, {"validation": [(7, 1, 1)], "test": [(7, 1, 0)]}]
+    held_out += [{"validation": [(7, 1, 0), (7, 1, 1)]}]
+    assert len({graph(**others).fingerprint() for others in held_out}) == len(held_out)
+    backwards = dict(reversed(graph(**held_out[4]).splits.items()))
+    assert replace(films, splits=backwards).fingerprint() == graph(**held_out[4]).fingerprint()
     assert len(first) == 16
     assert graph(TRAIN[::-1]).fingerprint() != first
     assert graph(TRAIN[:-1]).fingerprint() != first
@@ -341,6 +348,21 @@ def test_fingerprint_hears_every_change_but_of_held_out_splits_and_source() -> N
 
 
 # ---------------------------------------------------------------- on disk
+
+
+def test_a_graphs_own_graph_json_is_known(tmp_path: Path) -> None:
+    graph().save(tmp_path / "kg")
+    path = tmp_path / "kg" / "graph.json"
+    assert is_head_file(path)
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps(data | {"version": 99}))
+    assert is_head_file(path)
+    for text in (json.dumps(data | {"format": "nodes and edges"}), "[]", "{", ""):
+        path.write_text(text)
+        assert not is_head_file(path)
+    path.write_bytes(b"\xff")
+    assert not is_head_file(path)
+    assert not is_head_file(tmp_path / "kg")
 
 
 def test_save_and_load_give_the_same_graph(tmp_path: Path) -> None:
@@ -355,6 +377,7 @@ def test_save_and_load_give_the_same_graph(tmp_path: Path) -> None:
     }
     assert again.fingerprint() == films.fingerprint()
     assert pl.read_parquet_schema(tmp_path / "kg" / "test.parquet") == dict.fromkeys(PLACES, pl.Int32)
+    assert {path.name for path in (tmp_path / "kg").iterdir()} == set(FOLDER_FILES)
     graph().save(tmp_path / "kg")
     names = {"graph.json", "entities.parquet", "relations.parquet", "train.parquet"}
     assert {path.name for path in (tmp_path / "kg").iterdir()} == names

@@ -58,8 +58,9 @@ def build(
 
     A catalogue without splits is split as 'train' would split it.
     """
+    from reeltag.graph.destinations import check_place
     from reeltag.graph.film_graph import FilmGraphConfig, build_film_graph
-    from reeltag.graph.triple_files import check_place, write_graph
+    from reeltag.graph.triple_files import write_graph
 
     check_place(out, form)
     fields = tuple(labels or ["genres"])
@@ -128,6 +129,7 @@ def train(
         "training.learning_rate": learning_rate,
         "training.threads": threads,
     }
+    scorer = scorer.lower()
     config = _config(scorer, {path: value for path, value in changes.items() if value is not None}, settings or [])
     check_destination(out)
     links = read_graph(graph)
@@ -156,15 +158,18 @@ def train(
 @graph.command()
 def evaluate(
     trained: _TrainedPath,
-    split: Annotated[str, typer.Option(help="Held-out links: test or validation.")] = "test",
+    split: Annotated[str, typer.Option(help="Held-out links: test or validation (valid).")] = "test",
     raw: Annotated[bool, typer.Option("--raw", help="Leave other true answers among the candidates.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the figures to this JSON file.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the figures to this .json file.", show_default=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Rank the held-out links of a trained graph among all entities, heads and tails."""
     from reeltag.graph.embedding import GraphEmbedding
     from reeltag.graph.ranking import RankingConfig
 
+    split = _held_out(split)
+    if out is not None:
+        _check_figures(out)
     embedding = GraphEmbedding.load(trained)
     with progress_bar() as progress:
         report = embedding.evaluate(split, RankingConfig(filtered=not raw), progress=progress)
@@ -202,7 +207,12 @@ def neighbours(
     if found.n_links < min_links:
         say(f"note: with {found.n_links:,} links the graph knows little of this {found.kind}")
     rows: list[list[object]] = [[n.name, f"{n.n_links:,}", f"{n.similarity:.3f}"] for n in found.nearest]
-    table(f"Nearest of kind '{found.kind}'", ["name", "links", "cosine"], rows)
+    if rows:
+        table(f"Nearest of kind '{found.kind}'", ["name", "links", "cosine"], rows)
+    elif min_links:
+        say(f"no other {found.kind} has {min_links:,} links; try --min-links 0")
+    else:
+        say(f"no other {found.kind} is in the graph")
     for relation, side in dict.fromkeys((answer.relation, answer.side) for answer in found.answers):
         rows = [
             [a.name, f"{a.score:.2f}", f"{a.share:.3f}", "yes" if a.known else ""]
@@ -215,15 +225,43 @@ def neighbours(
 def _config(scorer: str, changes: dict[str, Any], settings: list[str]) -> EmbeddingConfig:
     """Return the settings of the scorer with those of the command line put in."""
     from reeltag.config import from_json, put_setting, to_json
+    from reeltag.errors import ConfigError, shown
     from reeltag.graph.embedding import EmbeddingConfig
     from reeltag.graph.presets import preset
+    from reeltag.graph.scorers import SCORERS
 
+    if scorer not in SCORERS:
+        raise ConfigError(f"--scorer must be one of {', '.join(SCORERS)}; got {shown(scorer)}")
+    if any(setting.partition("=")[0].strip() == "scorer" for setting in settings):
+        raise ConfigError("--set cannot change the scorer, which brings settings of its own; use --scorer")
     data = to_json(preset(scorer))
     for path, value in changes.items():
         put_setting(data, f"{path}={json.dumps(value)}")
     for setting in settings:
         put_setting(data, setting)
     return from_json(EmbeddingConfig, data, "settings")
+
+
+def _held_out(split: str) -> str:
+    """Return the name of a split of held-out links."""
+    from reeltag.catalogue.fields import SPLIT_ALIASES
+    from reeltag.errors import ConfigError, shown
+
+    name = SPLIT_ALIASES.get(split.lower(), split.lower())
+    if name in ("validation", "test"):
+        return name
+    why = ": its links were trained on, ranks of them say nothing of new ones" if name == "train" else ""
+    raise ConfigError(f"--split must be validation or test; got {shown(split)}{why}")
+
+
+def _check_figures(out: Path) -> None:
+    """Raise unless figures may be written to a file."""
+    from reeltag.errors import ConfigError
+    from reeltag.files import check_replaceable
+
+    if out.suffix.lower() != ".json" or out.is_dir():
+        raise ConfigError(f"--out must be a file that ends in .json; got {out}")
+    check_replaceable(out, Path.is_file, "a file")
 
 
 def _show_statistics(source: str, found: GraphStatistics) -> None:

@@ -78,30 +78,47 @@ class Checkpoint:
         if not isinstance(data.get("epoch"), int) or not isinstance(data.get("history"), dict):
             raise ArtefactError(f"{folder / _FILE}: must hold 'epoch' and 'history'")
         best = read_tensors(folder / _BEST) if (folder / _BEST).is_file() else {}
+        if data["history"].get("scores") and not best:
+            raise ArtefactError(f"{folder / _BEST}: the best weights so far are missing; remove the checkpoint")
         return cls(identity, data["epoch"], data["history"], read_tensors(folder / _STATE), best)
 
     def restore(self, state: LinkState, folder: Path) -> None:
         """Copy the saved tensors into a run.
 
         Raises:
-            ArtefactError: A tensor is missing.
+            ArtefactError: A tensor is missing, or one of the best weights is.
         """
-        for name, tensor in state_tensors(state).items():
-            if name not in self.state or self.state[name].shape != tensor.shape:
-                raise ArtefactError(
-                    f"{folder / _STATE}: {name!r} is missing or of another shape; remove the checkpoint"
-                )
+        current = state_tensors(state)
+        best = weight_tensors(state) if self.best else {}
+        for file, saved, expected in ((_STATE, self.state, current), (_BEST, self.best, best)):
+            for name, tensor in expected.items():
+                if name not in saved or saved[name].shape != tensor.shape:
+                    raise ArtefactError(
+                        f"{folder / file}: {name!r} is missing or of another shape; remove the checkpoint"
+                    )
+        for name, tensor in current.items():
             tensor.copy_(self.state[name])
 
 
-def run_identity(graph: KnowledgeGraph, scorer: Scorer, config: object, seed: int) -> dict[str, Any]:
-    """Return what makes a run this run; the number of threads and the times of checkpoints may change."""
+def run_identity(
+    graph: KnowledgeGraph, scorer: Scorer, config: object, seed: int, evaluation: str | None
+) -> dict[str, Any]:
+    """Return what makes a run this run; the number of threads and the times of checkpoints may change.
+
+    Args:
+        graph: The graph; its held-out links count too, for what is stopped by them.
+        scorer: The scorer.
+        config: Settings of the training.
+        seed: The seed.
+        evaluation: What the run looks at to find its best epoch; None when it does not look.
+    """
     training = {name: value for name, value in to_json(config).items() if name not in _MAY_CHANGE}
     return {
         "graph": graph.fingerprint(),
         "scorer": {"name": scorer.name, **scorer_settings(scorer)},
         "training": training,
         "seed": seed,
+        "evaluation": evaluation,
     }
 
 

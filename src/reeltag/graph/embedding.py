@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from reeltag.files import atomic_folder, check_replaceable, write_json
 from reeltag.graph.link_model import LinkModel, check_fits, open_scorer
 from reeltag.graph.ranking import KnownLinks, LinkRanks, RankFigures, RankingConfig, rank_links
 from reeltag.graph.stored import read_object
-from reeltag.graph.trainer import LinkHistory, LinkTrainingConfig, train_links
+from reeltag.graph.trainer import Evaluation, LinkHistory, LinkTrainingConfig, train_links
 from reeltag.graph.triples import KnowledgeGraph, Triples
 from reeltag.progress import Progress, silent
 
@@ -233,11 +232,12 @@ def train_embedding(
     return GraphEmbedding(graph, model, config, seed, history)
 
 
-def validation_mrr(graph: KnowledgeGraph, n_links: int) -> Callable[[LinkModel], float] | None:
+def validation_mrr(graph: KnowledgeGraph, n_links: int) -> Evaluation | None:
     """Return what gives the filtered, realistic MRR on a sample of validation links; None without any."""
     links = graph.splits.get("validation")
     if links is None or not len(links):
         return None
     sample = links.take(np.sort(np.random.default_rng(0).permutation(len(links))[:n_links]))
     known = KnownLinks(list(graph.splits.values()))
-    return lambda model: rank_links(model, sample, known).figures().mrr
+    what = f"filtered MRR of {len(sample)} validation links"
+    return Evaluation(lambda model: rank_links(model, sample, known).figures().mrr, what)

@@ -1,12 +1,16 @@
 """Features of a film from an embedding of the credits graph, told apart by what a training film sees of itself.
 
-``sum`` (seed 001, equation 4, IDKG's own): the sum of the vectors of a film's directors and cast, absent when none is
-known. One embedding, trained on all graph films: a training film's own labels shaped the vectors that describe it
-(in-sample). Kept to reproduce the published system.
+``sum`` (seed 001, equation 4): the sum of the vectors of a film's directors and cast, absent when none is known. One
+embedding, trained on all graph films: a training film's own labels shaped the vectors that describe it (in-sample).
+The equation is IDKG's, the embedding is not: IDKG used TransH of 200 dimensions, trained with SGD, and one entity per
+role; here scorer and settings are those of ``features.links.embedding``, and a person is one entity.
 
 ``links`` (cross-fitted): the graph films are cut into folds, and one embedding is trained without each. It scores every
-link (person, d-g or c-g, label); a film of the fold reads the scores of the embedding that never saw it, any other
-film the mean over the embeddings. Vectors of different embeddings cannot be compared, scores can once they are put as
+link (person, d-g or c-g, label); a film of the fold (known by its id) reads the scores of the embedding that never saw
+it, any other film the mean over the embeddings. What a film's own embedding leaves out is its own row and every copy:
+films of the same title (whatever case and blanks around it), year and set of directors share a fold. Films without a
+title are copies of none. Remakes, other cuts with another year, and films of nearly the same plot are not left out.
+Vectors of different embeddings cannot be compared, scores can once they are put as
 
     log( softmax over the labels of the scores / share of the label among the links of the role )
 
@@ -16,7 +20,7 @@ which is pooled over a film's known people as sum and mean, directors and cast a
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,12 +31,13 @@ import scipy.sparse as sp
 import torch
 from safetensors.numpy import load_file, save_file
 
-from reeltag.catalogue import Catalogue
+from reeltag.catalogue import PEOPLE_FIELDS, Catalogue
 from reeltag.config import check_range, from_json, to_json
 from reeltag.errors import FeatureError, NotFittedError
 from reeltag.features import Block
 from reeltag.files import write_json
-from reeltag.graph.credits import ROLES, credited_people, positions
+from reeltag.graph.copy_folds import copy_groups, deal_groups
+from reeltag.graph.credits import ROLES, CreditConfig, credited_people, positions
 from reeltag.graph.embedding import EmbeddingConfig, GraphEmbedding, train_embedding
 from reeltag.graph.film_graph import FilmGraphConfig, build_film_graph
 from reeltag.graph.presets import film_preset
@@ -41,6 +46,7 @@ from reeltag.progress import Progress, silent
 
 _RELATIONS = {"directors": "d-g", "cast": "c-g"}
 _QUESTIONS_AT_ONCE = 200_000
+_CELLS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,25 +67,38 @@ class LinkCreditConfig:
         check_range("LinkCreditConfig", "folds", self.folds, 2, 100)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Stored:
+    """Settings as they are kept in a folder."""
+
+    config: LinkCreditConfig
+    roles: tuple[str, ...]
+
+
 class LinkCredits:
     """Cross-fitted scores of the links between a film's people and the labels.
 
     Args:
         config: Settings.
+        roles: Which credits count: ``directors``, ``cast``. The graph has no others.
     """
 
     name = "links"
 
-    def __init__(self, config: LinkCreditConfig | None = None) -> None:
+    def __init__(self, config: LinkCreditConfig | None = None, roles: Sequence[str] = ROLES) -> None:
         self.config = config or LinkCreditConfig()
+        self.roles = CreditConfig(roles=tuple(roles)).roles  # checked
         self._people = pl.Series("person", [], dtype=pl.String)
         self._films = pl.DataFrame(schema={"id": pl.String, "fold": pl.Int64})
         self._scores: dict[str, npt.NDArray[np.float16]] = {}  # role -> (folds, n_people, n_labels), nan: unknown
+        self._means: dict[str, npt.NDArray[np.float32]] = {}  # role -> (n_people, n_labels), made when first read
 
     def fit(
         self, catalogue: Catalogue, targets: npt.NDArray[np.float32], *, seed: int = 0, progress: Progress = silent
     ) -> LinkCredits:
         """Train one embedding per fold.
+
+        There is no checkpoint: an interrupted fit starts anew, and finished folds are lost.
 
         Args:
             catalogue: The films that feed the graph.
@@ -88,25 +107,24 @@ class LinkCredits:
             progress: Called with the links done, fold by fold.
 
         Raises:
-            FeatureError: Targets and films differ in number, or there are fewer films than folds.
+            FeatureError: Targets and films differ in number, or there are fewer films than folds, copies not counted.
         """
         folds = self.config.folds
         _check_targets(catalogue, targets)
-        if len(catalogue) < folds:
-            raise FeatureError(f"{folds} folds need at least as many graph films; got {len(catalogue)}")
-        fold = np.random.default_rng(seed).permutation(len(catalogue)) % folds
-        people = pl.concat([credited_people(catalogue, role)[1].alias("person") for role in ROLES])
+        fold = deal_groups(copy_groups(catalogue), folds, seed)
+        credited = _credited_as(catalogue, self.roles)
+        people = pl.concat([credited_people(credited, role)[1].alias("person") for role in self.roles])
         self._people = people.unique(maintain_order=True)
         shape = (folds, len(self._people), targets.shape[1])
-        self._scores = {role: np.full(shape, np.nan, np.float16) for role in ROLES}
+        self._scores, self._means = {role: np.full(shape, np.nan, np.float16) for role in self.roles}, {}
         for number in range(folds):
             rows = np.flatnonzero(fold != number)
-            graph = labelled_graph(catalogue.take(rows), targets[rows], titles=self.config.titles)
+            graph = labelled_graph(credited.take(rows), targets[rows], titles=self.config.titles)
             trained = train_embedding(graph, self.config.embedding, seed=seed, progress=_named(progress, number, folds))
             known = _ids_of(graph, self._people, "person")
-            for role in ROLES:
+            for role in self.roles:
                 self._scores[role][number][known >= 0] = link_scores(trained, role, known[known >= 0], shape[2])
-        self._films = pl.DataFrame({"id": catalogue.frame["id"], "fold": fold.astype(np.int64)})
+        self._films = pl.DataFrame({"id": catalogue.frame["id"], "fold": fold})
         return self
 
     @property
@@ -123,22 +141,37 @@ class LinkCredits:
         """Return the features of films, (n_films, dim); a film none of whose people is known is absent."""
         place = positions(catalogue.frame["id"], self._films["id"])
         fold = np.where(place >= 0, self._films["fold"].to_numpy()[place], -1) if len(self._films) else place
-        parts: list[npt.NDArray[np.floating]] = []
-        seen = np.zeros(len(catalogue), np.bool_)
-        for role, scores in self._fitted().items():
-            rows, keys = credited_people(catalogue, role)
-            person = positions(keys, self._people)
-            rows, person = rows[person >= 0], person[person >= 0]
-            ratio = np.empty((len(rows), scores.shape[2]), np.float32)
-            for number in range(-1, len(scores)):
-                mine = fold[rows] == number
-                of_fold = scores[:, person[mine]] if number < 0 else scores[number : number + 1, person[mine]]
-                ratio[mine] = _mean_of_known(of_fold)
+        out, seen = np.zeros((len(catalogue), self.dim), np.float32), np.zeros(len(catalogue), np.bool_)
+        width = self.dim // len(self.roles)
+        for place_of_role, role in enumerate(self.roles):
+            columns = out[:, place_of_role * width : (place_of_role + 1) * width]
+            self._fill(columns, role, catalogue, fold)
+            seen |= columns[:, -1] > 0
+        return Block(out, seen)
+
+    def _fill(self, out: npt.NDArray[np.float32], role: str, catalogue: Catalogue, fold: npt.NDArray[np.int64]) -> None:
+        """Write the features of one role, (n_films, 2 n_labels + 1), block of films by block."""
+        scores, mean = self._fitted()[role], self._mean(role)
+        n_labels = scores.shape[2]
+        rows, keys = credited_people(catalogue, role)
+        person = positions(keys, self._people)
+        rows, person = rows[person >= 0], person[person >= 0]
+        for films, credits in _blocks(rows, len(catalogue), n_labels):
+            row, who = rows[credits], person[credits]
+            ratio = mean[who]  # (n_credits, n_labels), nan: unknown
+            inside = np.flatnonzero(fold[row] >= 0)
+            ratio[inside] = scores[fold[row[inside]], who[inside]]
             known = ~np.isnan(ratio).any(axis=1)
-            pooled, counts = pool_people(rows[known], ratio[known], len(catalogue))
-            parts += [pooled, pooled / np.maximum(counts, 1)[:, None], np.log1p(counts)[:, None]]
-            seen |= counts > 0
-        return Block(np.hstack(parts).astype(np.float32), seen)
+            pooled, counts = pool_people(row[known] - films.start, ratio[known], films.stop - films.start)
+            out[films, :n_labels] = pooled
+            out[films, n_labels : 2 * n_labels] = pooled / np.maximum(counts, 1)[:, None]
+            out[films, -1] = np.log1p(counts)
+
+    def _mean(self, role: str) -> npt.NDArray[np.float32]:
+        """Return the mean over the embeddings that know a person, (n_people, n_labels); nan where none does."""
+        if role not in self._means:
+            self._means[role] = _mean_of_known(self._fitted()[role])
+        return self._means[role]
 
     def save(self, folder: Path) -> None:
         """Write the scores and whose they are."""
@@ -146,17 +179,17 @@ class LinkCredits:
         save_file(dict(self._fitted()), folder / "links.safetensors")
         pl.DataFrame({"person": self._people}).write_parquet(folder / "people.parquet")
         self._films.write_parquet(folder / "films.parquet")
-        write_json(folder / "links.json", to_json(self.config))
+        write_json(folder / "links.json", to_json(_Stored(config=self.config, roles=self.roles)))
 
     @classmethod
     def load(cls, folder: Path) -> LinkCredits:
         """Read what ``save`` wrote."""
-        data = json.loads((folder / "links.json").read_text(encoding="utf-8"))
-        credits = cls(from_json(LinkCreditConfig, data, "links.json"))
+        stored = _stored(folder / "links.json")
+        credits = cls(stored.config, stored.roles)
         credits._people = pl.read_parquet(folder / "people.parquet")["person"]
         credits._films = pl.read_parquet(folder / "films.parquet")
         tensors = load_file(folder / "links.safetensors")
-        credits._scores = {role: tensors[role] for role in ROLES}
+        credits._scores = {role: tensors[role] for role in credits.roles}
         return credits
 
     def _fitted(self) -> dict[str, npt.NDArray[np.float16]]:
@@ -166,16 +199,20 @@ class LinkCredits:
 
 
 class SumCredits:
-    """IDKG's feature: the sum of the vectors of a film's people, from one embedding of all graph films (in-sample).
+    """The sum of the vectors of a film's people (IDKG's equation 4), from one embedding of all graph films (in-sample).
+
+    The embedding is ours, not IDKG's: scorer and training are those of the settings.
 
     Args:
         config: Settings; ``folds`` does not count.
+        roles: Which credits count: ``directors``, ``cast``. The graph has no others.
     """
 
     name = "sum"
 
-    def __init__(self, config: LinkCreditConfig | None = None) -> None:
+    def __init__(self, config: LinkCreditConfig | None = None, roles: Sequence[str] = ROLES) -> None:
         self.config = config or LinkCreditConfig()
+        self.roles = CreditConfig(roles=tuple(roles)).roles  # checked
         self._people = pl.Series("person", [], dtype=pl.String)
         self._film_ids: Sequence[str] = ()
         self._vectors: npt.NDArray[np.float16] | None = None
@@ -184,7 +221,8 @@ class SumCredits:
         self, catalogue: Catalogue, targets: npt.NDArray[np.float32], *, seed: int = 0, progress: Progress = silent
     ) -> SumCredits:
         """Train the embedding; arguments as for ``LinkCredits.fit``."""
-        graph = labelled_graph(catalogue, targets, titles=self.config.titles)
+        _check_targets(catalogue, targets)
+        graph = labelled_graph(_credited_as(catalogue, self.roles), targets, titles=self.config.titles)
         trained = train_embedding(graph, self.config.embedding, seed=seed, progress=progress)
         people = np.flatnonzero(graph.entities["kind"] == "person")
         self._people = graph.entities["key"].gather(people).alias("person")
@@ -206,13 +244,14 @@ class SumCredits:
         """Return the sums (n_films, dim), 0 and absent where nobody is known (equation 4)."""
         vectors = self._fitted()
         total, n_known = np.zeros((len(catalogue), vectors.shape[1]), np.float32), np.zeros(len(catalogue))
-        for role in ROLES:
+        for role in self.roles:
             rows, keys = credited_people(catalogue, role)
             person = positions(keys, self._people)
             rows, person = rows[person >= 0], person[person >= 0]
-            summed, counts = pool_people(rows, vectors[person].astype(np.float32), len(catalogue))
-            total += summed
-            n_known += counts
+            n_known += np.bincount(rows, minlength=len(catalogue))
+            for films, credits in _blocks(rows, len(catalogue), vectors.shape[1]):
+                values = vectors[person[credits]].astype(np.float32)
+                total[films] += pool_people(rows[credits] - films.start, values, films.stop - films.start)[0]
         return Block(total, n_known > 0)
 
     def save(self, folder: Path) -> None:
@@ -221,13 +260,13 @@ class SumCredits:
         save_file({"vectors": self._fitted()}, folder / "sum.safetensors")
         pl.DataFrame({"person": self._people}).write_parquet(folder / "people.parquet")
         pl.DataFrame({"id": self._film_ids}).write_parquet(folder / "films.parquet")
-        write_json(folder / "sum.json", to_json(self.config))
+        write_json(folder / "sum.json", to_json(_Stored(config=self.config, roles=self.roles)))
 
     @classmethod
     def load(cls, folder: Path) -> SumCredits:
         """Read what ``save`` wrote."""
-        data = json.loads((folder / "sum.json").read_text(encoding="utf-8"))
-        credits = cls(from_json(LinkCreditConfig, data, "sum.json"))
+        stored = _stored(folder / "sum.json")
+        credits = cls(stored.config, stored.roles)
         credits._people = pl.read_parquet(folder / "people.parquet")["person"]
         credits._film_ids = pl.read_parquet(folder / "films.parquet")["id"].to_list()
         credits._vectors = load_file(folder / "sum.safetensors")["vectors"]
@@ -293,6 +332,31 @@ def pool_people(
     return np.asarray(pool @ values, np.float32), np.bincount(rows, minlength=n_films).astype(np.float32)
 
 
+def _blocks(rows: npt.NDArray[np.int64], n_films: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Cut films into blocks of about ``_CELLS_AT_ONCE`` cells; yield each one's films, and its credits among ``rows``.
+
+    Args:
+        rows: Film of every credit, rising.
+        n_films: Films.
+        width: Cells per credit.
+    """
+    films_at_once = max(1, int(_CELLS_AT_ONCE * n_films / max(len(rows) * width, 1)))
+    for start in range(0, n_films, films_at_once):
+        stop = min(start + films_at_once, n_films)
+        low, high = np.searchsorted(rows, (start, stop))
+        yield slice(start, stop), slice(int(low), int(high))
+
+
+def _credited_as(catalogue: Catalogue, roles: Sequence[str]) -> Catalogue:
+    """Return the catalogue without the credits of other roles."""
+    dropped = [name for role in ROLES if role not in roles for name in (role, PEOPLE_FIELDS[role])]
+    return replace(catalogue, frame=catalogue.frame.drop(dropped, strict=False))
+
+
+def _stored(path: Path) -> _Stored:
+    return from_json(_Stored, json.loads(path.read_text(encoding="utf-8")), path.name)
+
+
 def _check_targets(catalogue: Catalogue, targets: npt.NDArray[np.float32]) -> None:
     if len(targets) != len(catalogue):
         raise FeatureError(
@@ -307,11 +371,14 @@ def _ids_of(graph: KnowledgeGraph, keys: pl.Series, kind: str) -> npt.NDArray[np
 
 def _mean_of_known(scores: npt.NDArray[np.float16]) -> npt.NDArray[np.float32]:
     """Return the mean over the embeddings that know a person, nan where none does: (k, n, m) -> (n, m)."""
-    values = scores.astype(np.float32)
-    known = ~np.isnan(values).any(axis=2, keepdims=True)
-    n_known = known.sum(axis=0)
-    total = np.where(known, values, 0).sum(axis=0)
-    return np.where(n_known > 0, total / np.maximum(n_known, 1), np.nan).astype(np.float32)
+    total, n_known = np.zeros(scores.shape[1:], np.float32), np.zeros((scores.shape[1], 1), np.float32)
+    for of_fold in scores:
+        known = ~np.isnan(of_fold).any(axis=1)
+        total[known] += of_fold[known]
+        n_known[known] += 1
+    total[n_known[:, 0] == 0] = np.nan
+    total /= np.maximum(n_known, 1)
+    return total
 
 
 def _named(progress: Progress, fold: int, folds: int) -> Progress:

@@ -63,10 +63,15 @@ def film_preset() -> EmbeddingConfig:
     """Return the settings for features from film graphs: small, quick, and negatives of the right kind.
 
     Among negatives of any kind a genre only learns to differ from people; asked which genre, typed ones tell most.
+
+    One thread, because a tagger promises that the same seed gives the same tagger, and threads that share the tables do
+    not keep that. Raise ``features.links.embedding.training.threads`` where speed matters more; on a GPU
+    (``training.device``) sums are not made in a fixed order either.
     """
     training = replace(
         _DISTANCES,
         epochs=15,
+        threads=1,
         negatives=NegativeConfig(count=64, corruption="typed"),
         loss=LinkLossConfig(name="softmax"),
         learning_rate=0.15,

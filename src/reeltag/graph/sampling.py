@@ -1,9 +1,8 @@
 """Batches of true links in chunks, and the negatives that the links of a chunk share.
 
-Sharing negatives turns their scores into matrix products and costs no quality (EXPERIMENTS.md). A chunk asks for one
-side only, tails or heads; a scorer with wide relations, and negatives drawn by type, ask for one relation a chunk too.
-Everything is drawn from generators seeded by (seed, epoch, batch): a run can go on at any epoch, and which thread
-takes which batch does not matter.
+Sharing negatives turns their scores into matrix products. A chunk asks for one side only, tails or heads; a scorer with
+wide relations, and negatives drawn by type, ask for one relation a chunk too. Everything is drawn from generators
+seeded by (seed, epoch, batch): a run can go on at any epoch, and which thread takes which batch does not matter.
 """
 
 from __future__ import annotations
@@ -131,7 +130,7 @@ class LinkSampler:
         return {"tail": np.flatnonzero(~for_head), "head": np.flatnonzero(for_head)}
 
     def _chunks(self, rows: npt.NDArray[np.int64], size: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Cut shuffled rows into chunks (k, size); the last chunk of a group is filled up with its first row."""
+        """Cut shuffled rows into chunks (k, size); the last chunk of a group is filled up with the group's own rows."""
         if not len(rows):
             return np.empty((0, size), np.int64), np.empty((0, size), np.float32)
         groups = self.triples.relation[rows] if self.one_relation else np.zeros(len(rows), np.int32)
@@ -142,7 +141,8 @@ class LinkSampler:
         n_chunks = -(-counts // size)
         first = np.concatenate([[0], np.cumsum(n_chunks)[:-1]]) * size  # place of every group in the padded list
         group = np.repeat(np.arange(len(starts)), counts)
-        padded = np.repeat(rows[starts], n_chunks * size)
+        within = np.arange(n_chunks.sum() * size) - np.repeat(first, n_chunks * size)
+        padded = rows[np.repeat(starts, n_chunks * size) + within % np.repeat(counts, n_chunks * size)]
         weight = np.zeros(len(padded), np.float32)
         place = first[group] + np.arange(len(rows)) - starts[group]
         padded[place], weight[place] = rows, 1.0

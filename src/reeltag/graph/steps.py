@@ -92,7 +92,10 @@ class LinkStep:
         leaf = self.state.relations.index_select(0, distinct).requires_grad_()
         prepared = self.state.scorer.prepare(leaf)
         rows = prepared.index_select(0, inverse.flatten()).view(*inverse.shape, -1)
-        asking = _Asking(batch, side, rows, self._ids(self._column(batch, "known")), self._weight(batch))
+        stored = rows
+        if self.penalty.weight:  # is of the rows as they are stored, not as the scorer reads them
+            stored = leaf.index_select(0, inverse.flatten()).view(*inverse.shape, -1)
+        asking = _Asking(batch, side, rows, stored, self._ids(self._column(batch, "known")), self._weight(batch))
         if self.sampler.config.count == 0:
             entities, loss = self._all_entities(asking, relation)
         else:
@@ -113,7 +116,7 @@ class LinkStep:
         negative = negative.masked_fill(negatives.unsqueeze(1) == target.unsqueeze(2), _NEVER)
         loss = self.loss(positive, negative, asking.weight)
         if self.penalty.weight:
-            for part in (known.shaped(asking.known), true.shaped(target), asking.relation):
+            for part in (known.shaped(asking.known), true.shaped(target), asking.stored):
                 loss = loss + self.penalty(part, asking.weight)
         return [known, true, false], loss
 
@@ -134,7 +137,7 @@ class LinkStep:
             each = functional.binary_cross_entropy_with_logits(scores + self.loss.margin, smoothed, reduction="none")
             loss = (weight * each.mean(-1)).sum()
         if self.penalty.weight:
-            loss = loss + self.penalty(known.shaped(asking.known), weight) + self.penalty(asking.relation, weight)
+            loss = loss + self.penalty(known.shaped(asking.known), weight) + self.penalty(asking.stored, weight)
             if self._answers is None:
                 rows = table.rows.index_select(0, target.flatten()).view(*target.shape, -1)
                 loss = loss + self.penalty(rows, weight)
@@ -177,11 +180,12 @@ class LinkStep:
 
 @dataclass(frozen=True, eq=False)
 class _Asking:
-    """A batch of questions: the side and prepared relations (c, p or 1, width), known ids and weights (c, p)."""
+    """A batch of questions: side, relations prepared and as stored (c, p or 1, width), known ids and weights (c, p)."""
 
     batch: LinkBatch
     side: Side
     relation: torch.Tensor
+    stored: torch.Tensor
     known: torch.Tensor
     weight: torch.Tensor
 

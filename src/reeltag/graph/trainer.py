@@ -47,7 +47,8 @@ class LinkTrainingConfig:
         negatives: How negatives are made.
         loss: Loss of the scores.
         optimizer: ``sgd``, ``adagrad`` or ``adam``, each on the rows of the batch alone.
-        learning_rate: Peak; per link, whatever the batch size.
+        learning_rate: Peak. Losses are summed over links: with SGD it counts per link, whatever the batch size;
+            Adagrad and Adam do not mind the scale.
         network_learning_rate: For the weights of the scorer's network (ConvE), with Adam.
         schedule: ``constant``, or down to 0 over the epochs: ``linear``, ``cosine``.
         penalty: Weight decay of the rows of a batch.
@@ -55,7 +56,7 @@ class LinkTrainingConfig:
         patience: Stop after so many looks without a better one; the best weights are kept.
         threads: CPU threads; 0 takes one per core.
         device: ``auto`` takes a GPU when there is one.
-        checkpoint_every_s: Seconds between two checkpoints, which are written after an epoch.
+        checkpoint_every_s: Seconds between two checkpoints, which are written after an epoch, one after the first.
     """
 
     epochs: int = 100
@@ -119,6 +120,23 @@ class LinkHistory:
 Evaluate = Callable[[LinkModel], float]
 
 
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """An ``Evaluate`` that says what it looks at.
+
+    Attributes:
+        score: Returns the score of a model, higher is better.
+        what: What it looks at, in words: a run that looks at something else does not go on from this one's checkpoint.
+    """
+
+    score: Evaluate
+    what: str
+
+    def __call__(self, model: LinkModel) -> float:
+        """Return the score of a model."""
+        return self.score(model)
+
+
 def train_links(
     graph: KnowledgeGraph,
     scorer: Scorer,
@@ -136,7 +154,8 @@ def train_links(
         scorer: The scorer; a network of its own is trained in place.
         config: Settings.
         seed: Same seed, same result on one thread.
-        evaluate: Returns a score of a model, higher is better; without it all epochs are run and the last is kept.
+        evaluate: Returns a score of a model, higher is better; without it all epochs are run and the last is kept. An
+            ``Evaluation`` where there is a checkpoint.
         checkpoint: Folder in which a run leaves its state and from which it goes on.
         progress: Called with the links done.
 
@@ -153,19 +172,21 @@ def train_links(
         raise ConfigError(f"{scorer.name} normalises over its batches: batch_size and chunk_size must be at least 2")
     if not len(graph.train):
         raise ModelError(f"{graph.source}: the graph has no training links")
-    run = _Run(graph, scorer, config, seed)
+    run = _Run(graph, scorer, config, seed, evaluate)
     if checkpoint is not None:
         run.resume(checkpoint)
     with _own_threads(run.workers, run.inner_threads), run.own_generator():
-        run.train(evaluate, checkpoint, progress)
+        run.train(checkpoint, progress)
     return run.result(), run.history
 
 
 class _Run:
     """One training run: tables, optimizers, best weights, history."""
 
-    def __init__(self, graph: KnowledgeGraph, scorer: Scorer, config: LinkTrainingConfig, seed: int) -> None:
-        self.graph, self.scorer, self.config, self.seed = graph, scorer, config, seed
+    def __init__(
+        self, graph: KnowledgeGraph, scorer: Scorer, config: LinkTrainingConfig, seed: int, evaluate: Evaluate | None
+    ) -> None:
+        self.graph, self.scorer, self.config, self.seed, self.evaluate = graph, scorer, config, seed, evaluate
         self.device = _device(config.device)
         threads = config.threads or n_cores()
         alone = scorer.network is not None or config.negatives.count == 0 or self.device.type != "cpu"
@@ -191,10 +212,10 @@ class _Run:
         self.epoch = 0
         self.best: dict[str, torch.Tensor] = {}
 
-    def train(self, evaluate: Evaluate | None, checkpoint: Path | None, progress: Progress) -> None:
+    def train(self, checkpoint: Path | None, progress: Progress) -> None:
         """Run the epochs that are left."""
-        config, history = self.config, self.history
-        written = time.monotonic()
+        config, history, evaluate = self.config, self.history, self.evaluate
+        written, saved = -math.inf, self.epoch
         while self.epoch < config.epochs and not self._is_done():
             start = time.perf_counter()
             loss = self._run_epoch(progress)
@@ -209,8 +230,8 @@ class _Run:
             history = self.history
             if checkpoint is not None and time.monotonic() - written >= config.checkpoint_every_s:
                 self.save(checkpoint)
-                written = time.monotonic()
-        if checkpoint is not None:
+                written, saved = time.monotonic(), self.epoch
+        if checkpoint is not None and saved != self.epoch:
             self.save(checkpoint)
 
     def own_generator(self) -> AbstractContextManager[None]:
@@ -299,7 +320,8 @@ class _Run:
         )
 
     def _identity(self) -> dict[str, Any]:
-        return run_identity(self.graph, self.scorer, self.config, self.seed)
+        what = self.evaluate.what if isinstance(self.evaluate, Evaluation) else "" if self.evaluate else None
+        return run_identity(self.graph, self.scorer, self.config, self.seed, what)
 
 
 class _Queue:

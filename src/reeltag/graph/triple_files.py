@@ -23,17 +23,14 @@ from reeltag.catalogue.fields import SPLIT_ALIASES
 from reeltag.catalogue.parquet import DAMAGE, first_line, open_parquet
 from reeltag.errors import CatalogueError, GraphError, shown
 from reeltag.files import atomic_file, atomic_folder
+from reeltag.graph.destinations import FILE_NAMES, TEXT_SUFFIXES, check_place
 from reeltag.graph.tables import Vocabulary, fault
 from reeltag.graph.text_lines import counted_lines, parse_numbers, read_lines, refuse_blank, split_cells
 from reeltag.graph.triples import ENTITY_COLUMNS, HEAD_FILE, PLACES, RELATION_COLUMNS, SPLITS, KnowledgeGraph, Triples
 
-FORMATS = ("folder", "parquet", "tsv", "openke")
-
 _KIND = "entity"
-_TEXT = (".tsv", ".txt")
 _ROWS_AT_ONCE = 1_000_000
-_MARKS = (HEAD_FILE, "train.tsv", "entity2id.txt")  # a folder that holds one of them is a graph
-_FILE_NAMES = {"train": ("train",), "validation": ("valid", "validation", "dev"), "test": ("test",)}
+_HEADERS = (PLACES, ("h", "r", "t"), ("subject", "predicate", "object"), ("source", "relation", "target"))
 
 
 def read_graph(path: str | Path) -> KnowledgeGraph:
@@ -42,7 +39,8 @@ def read_graph(path: str | Path) -> KnowledgeGraph:
     Args:
         path: A folder that ``KnowledgeGraph.save`` wrote; a ``.parquet`` file of text columns head, relation, tail and
             optionally split; a ``.tsv`` or ``.txt`` file of three tab-separated columns, with or without the header
-            ``head relation tail`` (and ``split``); a folder of ``train``, ``valid`` and ``test`` files of such text;
+            ``head relation tail``, ``h r t``, ``subject predicate object`` or ``source relation target`` in any case
+            (and ``split``); a folder of ``train``, ``valid`` and ``test`` files of such text;
             or an OpenKE folder (``entity2id.txt``, ``relation2id.txt``, ``train2id.txt``, …), whose triples are
             written head, tail, relation.
 
@@ -58,7 +56,7 @@ def read_graph(path: str | Path) -> KnowledgeGraph:
     try:
         if path.is_dir():
             return _read_folder(path)
-        if path.suffix.lower() not in (".parquet", *_TEXT):
+        if path.suffix.lower() not in (".parquet", *TEXT_SUFFIXES):
             raise GraphError(f"{path}: a knowledge graph is a folder, or a file .parquet, .tsv or .txt")
         names = _Names(str(path))
         names.read(path)
@@ -74,11 +72,12 @@ def write_graph(graph: KnowledgeGraph, path: str | Path, format: str) -> None:
 
     Args:
         graph: The graph.
-        path: Where to; a file or graph that is there is replaced.
+        path: Where to; a graph that is there is replaced, anything else is refused, see ``check_place``.
         format: ``folder`` keeps everything. ``parquet`` is one file of columns head, relation, tail, split. ``tsv`` is
             one file with a header when the path ends in ``.tsv`` or ``.txt``, else a folder of ``train.tsv``,
-            ``valid.tsv`` and ``test.tsv`` without. ``openke`` is a folder of numbered files. The last three lose
-            kinds and display names; ``parquet`` and ``tsv`` also lose entities without triples.
+            ``valid.tsv`` and ``test.tsv`` without (a first triple that reads like a header gets one above it).
+            ``openke`` is a folder of numbered files. The last three lose kinds and display names; ``parquet`` and
+            ``tsv`` also lose entities without triples.
 
     Raises:
         GraphError: There is no such format, the path does not fit it or holds something else, or a name cannot be
@@ -94,29 +93,10 @@ def write_graph(graph: KnowledgeGraph, path: str | Path, format: str) -> None:
         _write_parquet(graph, path)
     elif format == "openke":
         _write_openke(graph, path)
-    elif path.suffix.lower() in _TEXT:
+    elif path.suffix.lower() in TEXT_SUFFIXES:
         _write_text(graph, path)
     else:
         _write_texts(graph, path)
-
-
-def check_place(path: Path, format: str) -> None:
-    """Raise unless a graph may be written to a path: before any work, and so that nothing else is lost.
-
-    Raises:
-        GraphError: There is no such format, the path does not fit it, or a folder there holds something else.
-    """
-    if format not in FORMATS:
-        raise GraphError(f"the format of a knowledge graph must be one of {', '.join(FORMATS)}; got {shown(format)}")
-    if format == "parquet" and path.suffix.lower() != ".parquet":
-        raise GraphError(f"{path}: a graph of the format parquet needs a path that ends in .parquet")
-    is_file = format == "parquet" or (format == "tsv" and path.suffix.lower() in _TEXT)
-    if is_file and path.is_dir():
-        raise GraphError(f"{path}: is a folder, where a file should be written")
-    if not is_file and path.exists() and not path.is_dir():
-        raise GraphError(f"{path}: is a file, where a folder should be written")
-    if path.is_dir() and any(path.iterdir()) and not any((path / mark).is_file() for mark in _MARKS):
-        raise GraphError(f"{path}: exists and is not a knowledge graph; choose another folder")
 
 
 class _Names:
@@ -165,8 +145,8 @@ def _read_folder(path: Path) -> KnowledgeGraph:
     if (path / "entity2id.txt").exists():
         return _read_openke(path)
     names = _Names(str(path))
-    for split, stems in _FILE_NAMES.items():
-        files = [file for stem in stems for suffix in _TEXT if (file := path / f"{stem}{suffix}").exists()]
+    for split, stems in FILE_NAMES.items():
+        files = [file for stem in stems for suffix in TEXT_SUFFIXES if (file := path / f"{stem}{suffix}").exists()]
         if len(files) > 1:
             raise GraphError(f"{path}: must have one file per split; got {', '.join(file.name for file in files)}")
         if split == "train" and not files:
@@ -186,12 +166,19 @@ def _text_blocks(path: Path, may_have_splits: bool) -> Iterator[pl.DataFrame]:
     for number, lines in enumerate(read_lines(path)):
         block = lines
         if number == 0 and len(lines):
-            first = tuple(lines["line"][0].strip().lower().split("\t"))
-            if first in (PLACES, (*PLACES, "split")):
-                columns, header, block = first, 1, lines.slice(1)
-                if len(first) > len(PLACES) and not may_have_splits:
+            found = _header(lines["line"][0])
+            if found:
+                columns, header, block = found, 1, lines.slice(1)
+                if len(found) > len(PLACES) and not may_have_splits:
                     raise GraphError(f"{path}: a file of one split must have no column 'split'")
         yield split_cells(block.with_columns(pl.col("row") + (1 - header)), columns, path)
+
+
+def _header(line: str) -> tuple[str, ...] | None:
+    """Return the columns that a header line names; None when the line is no header."""
+    cells = tuple(line.strip().lower().split("\t"))
+    is_header = cells[:3] in _HEADERS and cells[3:] in ((), ("split",))
+    return (*PLACES, *cells[3:]) if is_header else None
 
 
 def _known_splits(block: pl.DataFrame, path: Path) -> pl.Series:
@@ -237,7 +224,7 @@ def _read_openke(folder: Path) -> KnowledgeGraph:
     entities = _openke_names(folder / "entity2id.txt")
     relations = _openke_names(folder / "relation2id.txt")
     splits = {}
-    for split, stems in _FILE_NAMES.items():
+    for split, stems in FILE_NAMES.items():
         path = folder / f"{stems[0]}2id.txt"
         there = split == "train" or path.exists()
         splits[split] = _openke_triples(path, len(entities), len(relations)) if there else Triples.empty()
@@ -324,8 +311,10 @@ def _write_texts(graph: KnowledgeGraph, folder: Path) -> None:
     _refuse_breaks(graph.relations["name"], graph)
     with atomic_folder(folder) as temporary:
         for split in graph.splits:
-            with (temporary / f"{_FILE_NAMES[split][0]}.tsv").open("wb") as file:
-                for block in _name_blocks(graph, split, entities):
+            with (temporary / f"{FILE_NAMES[split][0]}.tsv").open("wb") as file:
+                for number, block in enumerate(_name_blocks(graph, split, entities)):
+                    if number == 0 and _header("\t".join(block.row(0))):  # else it would be read as one
+                        file.write(("\t".join(PLACES) + "\n").encode())
                     _write_cells(block, file)
 
 
@@ -337,7 +326,7 @@ def _write_openke(graph: KnowledgeGraph, folder: Path) -> None:
             with _counted_file(temporary / f"{stem}.txt", len(frame)) as file:
                 _write_cells(frame, file)
         for split, triples in graph.splits.items():
-            with _counted_file(temporary / f"{_FILE_NAMES[split][0]}2id.txt", len(triples)) as file:
+            with _counted_file(temporary / f"{FILE_NAMES[split][0]}2id.txt", len(triples)) as file:
                 _write_cells(triples.frame().select("head", "tail", "relation"), file, " ")
 
 

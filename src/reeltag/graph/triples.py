@@ -31,6 +31,7 @@ ENTITY_COLUMNS = ("key", "name", "kind")
 RELATION_COLUMNS = ("name", "head_kind", "tail_kind")
 PLACES = ("head", "relation", "tail")
 HEAD_FILE = "graph.json"
+FOLDER_FILES = (HEAD_FILE, "entities.parquet", "relations.parquet", *(f"{split}.parquet" for split in SPLITS))
 
 _FORMAT, _VERSION = "reeltag knowledge graph", 1
 _HASHED_ROWS = 10_000
@@ -227,13 +228,15 @@ class KnowledgeGraph:
         return summarise(self.entities, self.relations, self.train.frame(), self.degrees(), n_triples)
 
     def fingerprint(self) -> str:
-        """Return a hash of entities, relations and training triples, stable between runs and machines."""
+        """Return a hash of entities, relations and the triples of all splits, stable between runs and machines."""
         digest = hashlib.sha256()
         for frame in (self.entities, self.relations):
             for part in frame.iter_slices(_HASHED_ROWS):
                 digest.update(json.dumps(part.rows()).encode())
-        for place in PLACES:
-            digest.update(np.ascontiguousarray(getattr(self.train, place), "<i4").data)
+        for name in (split for split in SPLITS if split in self.splits):
+            digest.update(f"{name} {len(self.splits[name])}".encode())
+            for place in PLACES:
+                digest.update(np.ascontiguousarray(getattr(self.splits[name], place), "<i4").data)
         return digest.hexdigest()[:16]
 
     def save(self, folder: Path) -> None:
@@ -289,6 +292,15 @@ class _Head:
     source: str
     format: str = _FORMAT
     version: int = _VERSION
+
+
+def is_head_file(path: Path) -> bool:
+    """Return whether a file is the ``graph.json`` of a graph, of whatever version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and data.get("format") == _FORMAT
 
 
 def _read_head(path: Path) -> _Head:
