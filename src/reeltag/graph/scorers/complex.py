@@ -13,10 +13,11 @@ import torch
 
 from reeltag.config import check_range
 from reeltag.graph.scorers.contract import Side
+from reeltag.graph.scorers.tables import TableScorer, normal_tables
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComplEx:
+class ComplEx(TableScorer):
     """Hermitian product of complex vectors.
 
     Attributes:
@@ -25,27 +26,18 @@ class ComplEx:
         scale: Standard deviation of the first values.
     """
 
-    dim: int = 200
-    reciprocal: bool = False
     scale: float = 0.1
 
     name = "complex"
-    one_relation = False
-    network = None
 
     def __post_init__(self) -> None:
-        check_range("ComplEx", "dim", self.dim, 1, 100_000)
+        super().__post_init__()
         check_range("ComplEx", "scale", self.scale, 1e-6, 100)
 
     @property
     def entity_width(self) -> int:
         """Columns of an entity: real parts, then imaginary parts."""
         return 2 * self.dim
-
-    @property
-    def vector_width(self) -> int:
-        """Leading columns of an entity that are its vector."""
-        return self.entity_width
 
     @property
     def relation_width(self) -> int:
@@ -56,12 +48,8 @@ class ComplEx:
         self, n_entities: int, n_relations: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw both tables from a normal distribution."""
-        tables = [torch.randn(n, 2 * self.dim, generator=generator).mul_(self.scale) for n in (n_entities, n_relations)]
-        return tables[0], tables[1]
-
-    def prepare(self, relations: torch.Tensor) -> torch.Tensor:
-        """Return the rows as they are."""
-        return relations
+        width = 2 * self.dim
+        return normal_tables(((n_entities, width), (n_relations, width)), self.scale, generator)
 
     def query(self, known: torch.Tensor, relation: torch.Tensor, side: Side) -> torch.Tensor:
         """Return ``h r`` for a missing tail, ``conj(r) t`` for a missing head (its dot product with h is the score)."""

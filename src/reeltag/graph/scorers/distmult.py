@@ -14,10 +14,11 @@ import torch
 
 from reeltag.config import check_range
 from reeltag.graph.scorers.contract import Side
+from reeltag.graph.scorers.tables import TableScorer, normal_tables
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistMult:
+class DistMult(TableScorer):
     """Weighted dot product.
 
     Attributes:
@@ -26,43 +27,19 @@ class DistMult:
         scale: Standard deviation of the first values.
     """
 
-    dim: int = 200
-    reciprocal: bool = False
     scale: float = 0.1
 
     name = "distmult"
-    one_relation = False
-    network = None
 
     def __post_init__(self) -> None:
-        check_range("DistMult", "dim", self.dim, 1, 100_000)
+        super().__post_init__()
         check_range("DistMult", "scale", self.scale, 1e-6, 100)
-
-    @property
-    def entity_width(self) -> int:
-        """Columns of an entity: the vector."""
-        return self.dim
-
-    @property
-    def vector_width(self) -> int:
-        """Leading columns of an entity that are its vector."""
-        return self.entity_width
-
-    @property
-    def relation_width(self) -> int:
-        """Columns of a relation: the weights."""
-        return self.dim
 
     def initial(
         self, n_entities: int, n_relations: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw both tables from a normal distribution."""
-        tables = [torch.randn(n, self.dim, generator=generator).mul_(self.scale) for n in (n_entities, n_relations)]
-        return tables[0], tables[1]
-
-    def prepare(self, relations: torch.Tensor) -> torch.Tensor:
-        """Return the rows as they are."""
-        return relations
+        return normal_tables(((n_entities, self.dim), (n_relations, self.dim)), self.scale, generator)
 
     def query(self, known: torch.Tensor, relation: torch.Tensor, side: Side) -> torch.Tensor:
         """Return the weighted known side."""

@@ -17,12 +17,13 @@ import torch
 
 from reeltag.config import check_choice, check_range
 from reeltag.graph.scorers.contract import Side, distance_to_all, paired_distance, uniform
+from reeltag.graph.scorers.tables import TableScorer
 
 _CELLS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class RotatE:
+class RotatE(TableScorer):
     """Rotation in the complex plane.
 
     Attributes:
@@ -32,17 +33,13 @@ class RotatE:
         bound: Entities start in [-bound, bound]; ``6 / sqrt(dim)`` when None.
     """
 
-    dim: int = 200
     norm: int = 2
-    reciprocal: bool = False
     bound: float | None = None
 
     name = "rotate"
-    one_relation = False
-    network = None
 
     def __post_init__(self) -> None:
-        check_range("RotatE", "dim", self.dim, 1, 100_000)
+        super().__post_init__()
         check_choice("RotatE", "norm", self.norm, (1, 2))
         if self.bound is not None:
             check_range("RotatE", "bound", self.bound, 1e-6, 1000)
@@ -51,11 +48,6 @@ class RotatE:
     def entity_width(self) -> int:
         """Columns of an entity: real parts, then imaginary parts."""
         return 2 * self.dim
-
-    @property
-    def vector_width(self) -> int:
-        """Leading columns of an entity that are its vector."""
-        return self.entity_width
 
     @property
     def relation_width(self) -> int:

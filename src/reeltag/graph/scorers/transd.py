@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import torch
 
-from reeltag.config import check_range
-from reeltag.graph.scorers.contract import Side, distance_from_squares, paired_distance, squares, uniform
+from reeltag.graph.scorers.contract import Side, distance_from_squares, paired_distance, squares
+from reeltag.graph.scorers.tables import TableScorer
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransD:
+class TransD(TableScorer):
     """Translation after a dynamic projection.
 
     Attributes:
@@ -30,15 +30,7 @@ class TransD:
         reciprocal: A missing head is asked for as the tail of the reverse relation.
     """
 
-    dim: int = 200
-    reciprocal: bool = False
-
     name = "transd"
-    one_relation = False
-    network = None
-
-    def __post_init__(self) -> None:
-        check_range("TransD", "dim", self.dim, 1, 100_000)
 
     @property
     def entity_width(self) -> int:
@@ -59,15 +51,10 @@ class TransD:
         self, n_entities: int, n_relations: int, generator: torch.Generator
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw vectors from [-6 / sqrt(dim), 6 / sqrt(dim)], projection vectors a tenth as long (near the identity)."""
-        bound = 6 / self.dim**0.5
-        tables = [uniform((n, 2 * self.dim), bound, generator) for n in (n_entities, n_relations)]
-        for table in tables:
-            table[:, self.dim :] *= 0.1
-        return tables[0], tables[1]
-
-    def prepare(self, relations: torch.Tensor) -> torch.Tensor:
-        """Return the rows as they are."""
-        return relations
+        entities, relations = super().initial(n_entities, n_relations, generator)
+        entities[:, self.dim :] *= 0.1
+        relations[:, self.dim :] *= 0.1
+        return entities, relations
 
     def query(self, known: torch.Tensor, relation: torch.Tensor, side: Side) -> torch.Tensor:
         """Return where the missing side should be: ``h' + r``, or ``t' - r``."""

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 
 import torch
 
-from reeltag.config import check_range
-from reeltag.graph.scorers.contract import Side, distance_from_squares, paired_distance, squares, uniform
+from reeltag.graph.scorers.contract import Side, distance_from_squares, paired_distance, squares
+from reeltag.graph.scorers.tables import TableScorer
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransH:
+class TransH(TableScorer):
     """Translation on a hyperplane.
 
     Attributes:
@@ -30,37 +30,12 @@ class TransH:
         reciprocal: A missing head is asked for as the tail of the reverse relation.
     """
 
-    dim: int = 200
-    reciprocal: bool = False
-
     name = "transh"
-    one_relation = False
-    network = None
-
-    def __post_init__(self) -> None:
-        check_range("TransH", "dim", self.dim, 1, 100_000)
-
-    @property
-    def entity_width(self) -> int:
-        """Columns of an entity: the vector."""
-        return self.dim
-
-    @property
-    def vector_width(self) -> int:
-        """Leading columns of an entity that are its vector."""
-        return self.entity_width
 
     @property
     def relation_width(self) -> int:
         """Columns of a relation: the translation and the normal of the hyperplane."""
         return 2 * self.dim
-
-    def initial(
-        self, n_entities: int, n_relations: int, generator: torch.Generator
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw both tables from [-6 / sqrt(dim), 6 / sqrt(dim)]."""
-        bound = 6 / self.dim**0.5
-        return uniform((n_entities, self.dim), bound, generator), uniform((n_relations, 2 * self.dim), bound, generator)
 
     def prepare(self, relations: torch.Tensor) -> torch.Tensor:
         """Give the normal length 1 and put the translation into the hyperplane."""

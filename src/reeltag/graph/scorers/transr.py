@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import torch
 
-from reeltag.config import check_range
 from reeltag.graph.scorers.contract import Side, distance_to_all, paired_distance, uniform
+from reeltag.graph.scorers.tables import TableScorer
 
 
 @dataclass(frozen=True, kw_only=True)
-class TransR:
+class TransR(TableScorer):
     """Translation in the relation's own space.
 
     Attributes:
@@ -26,25 +26,9 @@ class TransR:
         reciprocal: A missing head is asked for as the tail of the reverse relation.
     """
 
-    dim: int = 200
-    reciprocal: bool = False
-
     name = "transr"
     one_relation = True
-    network = None
-
-    def __post_init__(self) -> None:
-        check_range("TransR", "dim", self.dim, 1, 10_000)
-
-    @property
-    def entity_width(self) -> int:
-        """Columns of an entity: the vector."""
-        return self.dim
-
-    @property
-    def vector_width(self) -> int:
-        """Leading columns of an entity that are its vector."""
-        return self.entity_width
+    _largest_dim = 10_000
 
     @property
     def relation_width(self) -> int:
@@ -59,10 +43,6 @@ class TransR:
         translations = uniform((n_relations, self.dim), bound, generator)
         matrices = torch.eye(self.dim).flatten().expand(n_relations, -1)
         return uniform((n_entities, self.dim), bound, generator), torch.cat([translations, matrices], -1)
-
-    def prepare(self, relations: torch.Tensor) -> torch.Tensor:
-        """Return the rows as they are."""
-        return relations
 
     def query(self, known: torch.Tensor, relation: torch.Tensor, side: Side) -> torch.Tensor:
         """Return where the missing side should be: ``M h + r``, or ``M t - r``."""
