@@ -142,7 +142,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "another setting": (
         rejson(settings={"dims": 3}),
-        "{f}/link_model.json: settings of transe: unknown setting 'dims'; known: dim, norm, reciprocal",
+        "{f}/link_model.json: settings of transe: unknown setting 'dims'; known: dim, reciprocal, norm",
     ),
     "another width": (
         rejson(settings={"dim": 6}),
