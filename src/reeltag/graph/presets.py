@@ -24,7 +24,11 @@ _DISTANCES = LinkTrainingConfig(
     learning_rate=0.3,
 )
 _PRODUCTS = replace(
-    _DISTANCES, loss=LinkLossConfig(name="softmax"), negatives=NegativeConfig(count=512), penalty=Penalty(weight=3e-3)
+    _DISTANCES,
+    negatives=NegativeConfig(count=512),
+    loss=LinkLossConfig(name="softmax"),
+    learning_rate=0.1,
+    penalty=Penalty(weight=0.03),
 )
 _CONVOLUTION = replace(
     _PRODUCTS,
@@ -39,13 +43,13 @@ _TRAINING = {
     "transe": _DISTANCES,
     "transh": _DISTANCES,
     "transr": _DISTANCES,
-    "transd": _DISTANCES,
+    "transd": replace(_DISTANCES, learning_rate=0.1),
     "rotate": _DISTANCES,
     "distmult": _PRODUCTS,
     "complex": _PRODUCTS,
     "conve": _CONVOLUTION,
 }
-_SETTINGS: dict[str, dict[str, Any]] = {"rotate": {"bound": 0.02}, "complex": {"scale": 0.01}}
+_SETTINGS: dict[str, dict[str, Any]] = {"rotate": {"bound": 0.02}}
 
 
 def preset(scorer: str) -> EmbeddingConfig:
