@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from reeltag.graph.known_links import KnownLinks
 from reeltag.graph.link_model import LinkModel
 from reeltag.graph.losses import LinkLossConfig
-from reeltag.graph.ranking import KnownLinks, rank_links
+from reeltag.graph.ranking import rank_links
 from reeltag.graph.sampling import NegativeConfig
 from reeltag.graph.steps import Penalty
 from reeltag.graph.trainer import LinkTrainingConfig, train_links

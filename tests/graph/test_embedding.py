@@ -26,7 +26,8 @@ from reeltag.graph.embedding import (
     validation_mrr,
 )
 from reeltag.graph.film_graph import build_film_graph
-from reeltag.graph.ranking import KnownLinks, RankFigures, RankingConfig, rank_links
+from reeltag.graph.known_links import KnownLinks
+from reeltag.graph.ranking import RankFigures, RankingConfig, rank_links
 from reeltag.graph.sampling import NegativeConfig
 from reeltag.graph.scorers import SCORERS
 from reeltag.graph.trainer import LinkTrainingConfig

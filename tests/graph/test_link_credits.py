@@ -335,7 +335,7 @@ def test_blocks_of_films_do_not_change_the_features(cells: int, monkeypatch: pyt
     )
     total = SumCredits(CONFIG).fit(films(), targets_of())
     whole = total.transform(mixed)
-    monkeypatch.setattr("reeltag.graph.link_credits._CELLS_AT_ONCE", cells)
+    monkeypatch.setattr("reeltag.graph.credits._CELLS_AT_ONCE", cells)
     found, expected = fitted().transform(mixed), unblocked(fitted(), mixed)
     np.testing.assert_allclose(found.values, expected.values, atol=1e-5)
     np.testing.assert_array_equal(found.present, expected.present)

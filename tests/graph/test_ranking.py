@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from reeltag.errors import ConfigError, GraphError
+from reeltag.graph.known_links import KnownLinks
 from reeltag.graph.link_model import LinkModel
-from reeltag.graph.ranking import TIES, KnownLinks, LinkRanks, RankingConfig, rank_links
+from reeltag.graph.ranking import TIES, LinkRanks, RankingConfig, rank_links
 from reeltag.graph.scorers import SIDES, Side
 from reeltag.graph.triples import Triples
 

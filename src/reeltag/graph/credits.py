@@ -15,7 +15,7 @@ so nothing of a film's own labels can be read from it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -191,12 +191,9 @@ class CreditProfile:
         credits = self._credits(role, catalogue)
         n_labels, n_films = len(self._prior), len(catalogue)
         out = np.zeros((n_films, 2 * n_labels + 4), np.float32)
-        films_at_once = max(1, int(_CELLS_AT_ONCE * n_films / max(len(credits.row) * n_labels, 1)))
-        for start in range(0, n_films, films_at_once):
-            stop = min(start + films_at_once, n_films)
-            low, high = np.searchsorted(credits.row, (start, stop))
-            part = _Credits(credits.row[low:high] - start, credits.person[low:high])
-            out[start:stop] = self._profile_rows(role, part, in_graph[start:stop])
+        for films, some in film_blocks(credits.row, n_films, n_labels):
+            part = _Credits(credits.row[some] - films.start, credits.person[some])
+            out[films] = self._profile_rows(role, part, in_graph[films])
         return out, out[:, 2 * n_labels] > 0
 
     def _profile_rows(self, role: str, credits: _Credits, in_graph: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -208,10 +205,7 @@ class CreditProfile:
         n_films[known] += self._n_films[role][credits.person[known]]
         a = self.config.prior_strength
         ratio = np.log((counts + a * self._prior) / (n_films[:, None] + a) / self._prior)
-        pool = sp.csr_matrix(
-            (np.ones(len(credits.row), np.float32), (credits.row, np.arange(len(credits.row)))),
-            shape=(len(in_graph), len(credits.row)),
-        )
+        pool = film_pool(credits.row, len(in_graph))
         total = pool @ ratio
         n_known = pool @ (n_films > 0).astype(np.float32)
         fame = pool @ np.log1p(n_films)
@@ -277,6 +271,26 @@ def credited_people(catalogue: Catalogue, role: str) -> tuple[npt.NDArray[np.int
     rows, keys = catalogue.people(role)
     once = pl.DataFrame({"row": rows, "key": keys}).unique(maintain_order=True)
     return once["row"].to_numpy(), once["key"]
+
+
+def film_blocks(rows: npt.NDArray[np.int64], n_films: int, width: int) -> Iterator[tuple[slice, slice]]:
+    """Cut films into blocks of about ``_CELLS_AT_ONCE`` cells; yield each one's films, and its credits among ``rows``.
+
+    Args:
+        rows: Film of every credit, rising.
+        n_films: Films.
+        width: Cells per credit.
+    """
+    films_at_once = max(1, int(_CELLS_AT_ONCE * n_films / max(len(rows) * width, 1)))
+    for start in range(0, n_films, films_at_once):
+        stop = min(start + films_at_once, n_films)
+        low, high = np.searchsorted(rows, (start, stop))
+        yield slice(start, stop), slice(int(low), int(high))
+
+
+def film_pool(rows: npt.NDArray[np.int64], n_films: int) -> sp.csr_matrix:
+    """Return the matrix (n_films, n_credits) that adds up the credits of every film, given the film of each."""
+    return sp.csr_matrix((np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(n_films, len(rows)))
 
 
 def positions(keys: pl.Series | Sequence[str], among: pl.Series) -> npt.NDArray[np.int64]:

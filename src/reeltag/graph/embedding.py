@@ -13,8 +13,9 @@ import reeltag
 from reeltag.config import check_range, from_json, to_json
 from reeltag.errors import ArtefactError, ConfigError, GraphError, shown
 from reeltag.files import atomic_folder, check_replaceable, write_json
+from reeltag.graph.known_links import KnownLinks
 from reeltag.graph.link_model import LinkModel, check_fits, open_scorer
-from reeltag.graph.ranking import KnownLinks, LinkRanks, RankFigures, RankingConfig, rank_links
+from reeltag.graph.ranking import LinkRanks, RankFigures, RankingConfig, rank_links
 from reeltag.graph.stored import read_object
 from reeltag.graph.trainer import Evaluation, LinkHistory, LinkTrainingConfig, train_links
 from reeltag.graph.triples import KnowledgeGraph, Triples

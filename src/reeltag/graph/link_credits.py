@@ -20,14 +20,13 @@ which is pooled over a film's known people as sum and mean, directors and cast a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import scipy.sparse as sp
 import torch
 from safetensors.numpy import load_file, save_file
 
@@ -37,7 +36,7 @@ from reeltag.errors import FeatureError, NotFittedError
 from reeltag.features import Block
 from reeltag.files import write_json
 from reeltag.graph.copy_folds import copy_groups, deal_groups
-from reeltag.graph.credits import ROLES, CreditConfig, credited_people, positions
+from reeltag.graph.credits import ROLES, CreditConfig, credited_people, film_blocks, film_pool, positions
 from reeltag.graph.embedding import EmbeddingConfig, GraphEmbedding, train_embedding
 from reeltag.graph.film_graph import FilmGraphConfig, build_film_graph
 from reeltag.graph.presets import film_preset
@@ -46,7 +45,6 @@ from reeltag.progress import Progress, silent
 
 _RELATIONS = {"directors": "d-g", "cast": "c-g"}
 _QUESTIONS_AT_ONCE = 200_000
-_CELLS_AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,10 +151,8 @@ class LinkCredits:
         """Write the features of one role, (n_films, 2 n_labels + 1), block of films by block."""
         scores, mean = self._fitted()[role], self._mean(role)
         n_labels = scores.shape[2]
-        rows, keys = credited_people(catalogue, role)
-        person = positions(keys, self._people)
-        rows, person = rows[person >= 0], person[person >= 0]
-        for films, credits in _blocks(rows, len(catalogue), n_labels):
+        rows, person = _known_people(catalogue, role, self._people)
+        for films, credits in film_blocks(rows, len(catalogue), n_labels):
             row, who = rows[credits], person[credits]
             ratio = mean[who]  # (n_credits, n_labels), nan: unknown
             inside = np.flatnonzero(fold[row] >= 0)
@@ -245,11 +241,9 @@ class SumCredits:
         vectors = self._fitted()
         total, n_known = np.zeros((len(catalogue), vectors.shape[1]), np.float32), np.zeros(len(catalogue))
         for role in self.roles:
-            rows, keys = credited_people(catalogue, role)
-            person = positions(keys, self._people)
-            rows, person = rows[person >= 0], person[person >= 0]
+            rows, person = _known_people(catalogue, role, self._people)
             n_known += np.bincount(rows, minlength=len(catalogue))
-            for films, credits in _blocks(rows, len(catalogue), vectors.shape[1]):
+            for films, credits in film_blocks(rows, len(catalogue), vectors.shape[1]):
                 values = vectors[person[credits]].astype(np.float32)
                 total[films] += pool_people(rows[credits] - films.start, values, films.stop - films.start)[0]
         return Block(total, n_known > 0)
@@ -328,23 +322,18 @@ def pool_people(
     rows: npt.NDArray[np.int64], values: npt.NDArray[np.float32], n_films: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Return the sum over every film's people, (n_films, width), and how many they are, (n_films,)."""
-    pool = sp.csr_matrix((np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(n_films, len(rows)))
-    return np.asarray(pool @ values, np.float32), np.bincount(rows, minlength=n_films).astype(np.float32)
+    return np.asarray(film_pool(rows, n_films) @ values, np.float32), np.bincount(rows, minlength=n_films).astype(
+        np.float32
+    )
 
 
-def _blocks(rows: npt.NDArray[np.int64], n_films: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Cut films into blocks of about ``_CELLS_AT_ONCE`` cells; yield each one's films, and its credits among ``rows``.
-
-    Args:
-        rows: Film of every credit, rising.
-        n_films: Films.
-        width: Cells per credit.
-    """
-    films_at_once = max(1, int(_CELLS_AT_ONCE * n_films / max(len(rows) * width, 1)))
-    for start in range(0, n_films, films_at_once):
-        stop = min(start + films_at_once, n_films)
-        low, high = np.searchsorted(rows, (start, stop))
-        yield slice(start, stop), slice(int(low), int(high))
+def _known_people(
+    catalogue: Catalogue, role: str, people: pl.Series
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return film row and position among ``people`` of every credit of somebody known, (n_credits,) each."""
+    rows, keys = credited_people(catalogue, role)
+    person = positions(keys, people)
+    return rows[person >= 0], person[person >= 0]
 
 
 def _credited_as(catalogue: Catalogue, roles: Sequence[str]) -> Catalogue:

@@ -9,7 +9,6 @@ shine.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any
@@ -20,6 +19,7 @@ import torch
 
 from reeltag.config import check_choice, check_range
 from reeltag.errors import ConfigError, GraphError
+from reeltag.graph.known_links import KnownLinks
 from reeltag.graph.link_model import LinkModel
 from reeltag.graph.scorers import SIDES, Side
 from reeltag.graph.triples import Triples
@@ -127,34 +127,6 @@ class RankFigures:
             "mean_rank": self.mean_rank,
             "expected_mean_rank": self.expected_mean_rank,
         } | hits
-
-
-class KnownLinks:
-    """All links known to be true, to be left out of filtered rankings.
-
-    Args:
-        parts: Triples of every split.
-    """
-
-    def __init__(self, parts: Sequence[Triples]) -> None:
-        links = Triples.concatenate(list(parts)).unique()
-        self._sides: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]] = {}
-        for side, known, answer in (("tail", links.head, links.tail), ("head", links.tail, links.head)):
-            key = links.relation.astype(np.int64) << 32 | known
-            order = np.argsort(key, kind="stable")
-            self._sides[side] = key[order], answer[order].astype(np.int64)
-
-    def answers(
-        self, known: npt.NDArray[np.int32], relation: npt.NDArray[np.int32], side: Side
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Return (row, entity) of every true answer of the questions (known, relation), row being the question's."""
-        keys, answers = self._sides[side]
-        key = relation.astype(np.int64) << 32 | known
-        low, high = np.searchsorted(keys, key), np.searchsorted(keys, key, side="right")
-        counts = high - low
-        row = np.repeat(np.arange(len(key)), counts)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return row, answers[np.repeat(low, counts) + within]
 
 
 def rank_links(

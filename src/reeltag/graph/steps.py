@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from reeltag.config import check_range
+from reeltag.graph.known_links import KnownLinks
 from reeltag.graph.link_model import asked
 from reeltag.graph.losses import LinkLossConfig
 from reeltag.graph.optimizers import RowOptimizer, add_up
@@ -211,40 +212,15 @@ class _Answers:
     """All the true answers of every question of the training links, for 1-N training."""
 
     def __init__(self, triples: Triples, scorer: Scorer, n_relations: int) -> None:
-        self._n_relations = n_relations
-        shift = n_relations if scorer.reciprocal else 0
-        self._lists = {
-            "tail": _lists(triples.head, triples.relation, triples.tail),
-            "head": _lists(triples.tail, triples.relation + shift, triples.head),
-        }
+        parts = [triples]
         if scorer.reciprocal:  # heads are asked for as tails of the reverse relation
-            self._lists["tail"] = _joined(self._lists["tail"], self._lists["head"])
+            parts.append(Triples(triples.tail, triples.relation + n_relations, triples.head))
+        self._links = KnownLinks(parts)
 
-    def of(self, known: torch.Tensor, relation: torch.Tensor, side: str, shape: torch.Size) -> torch.Tensor:
+    def of(self, known: torch.Tensor, relation: torch.Tensor, side: Side, shape: torch.Size) -> torch.Tensor:
         """Return 1 for every true answer, (c, p, n_entities)."""
-        keys, starts, answers = self._lists[side]
-        asked_for = (relation.expand_as(known).cpu().numpy().astype(np.int64) << 32 | known.cpu().numpy()).ravel()
-        place = np.searchsorted(keys, asked_for)
-        counts = starts[place + 1] - starts[place]
-        row = np.repeat(np.arange(len(asked_for)), counts)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
-        column = answers[np.repeat(starts[place], counts) + within]
+        relations = relation.expand_as(known).flatten().cpu().numpy()
+        row, answer = self._links.answers(known.flatten().cpu().numpy(), relations, side)
         truth = torch.zeros(shape, device=known.device)
-        truth.flatten(0, 1)[torch.from_numpy(row), torch.from_numpy(column)] = 1.0
+        truth.flatten(0, 1)[torch.from_numpy(row), torch.from_numpy(answer)] = 1.0
         return truth
-
-
-_Lists = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _lists(known: np.ndarray, relation: np.ndarray, answer: np.ndarray) -> _Lists:
-    """Return sorted distinct questions (relation, known), where each one's answers start, and the answers."""
-    key = relation.astype(np.int64) << 32 | known
-    order = np.argsort(key, kind="stable")
-    keys, starts = np.unique(key[order], return_index=True)
-    return keys, np.append(starts, len(key)), answer[order].astype(np.int64)
-
-
-def _joined(a: _Lists, b: _Lists) -> _Lists:
-    """Join two lists whose questions of ``b`` all come after those of ``a``."""
-    return np.append(a[0], b[0]), np.append(a[1][:-1], b[1] + len(a[2])), np.append(a[2], b[2])
