@@ -1,4 +1,4 @@
-"""Losses by name: tensors in, scalar out. A new loss is one file and one line here."""
+"""Losses: tensors in, scalar out, one file each. Those of logits against targets go by name in ``LOSSES``."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import Protocol
 import torch
 
 from reeltag.losses.asymmetric import asymmetric
+from reeltag.losses.attention_teacher import attention_targets, attention_teacher
 from reeltag.losses.bce import bce
+from reeltag.losses.centre import centre
 from reeltag.losses.class_balanced import class_balanced, effective_weights, positive_weights
+from reeltag.losses.genre_centroid import genre_centroid, label_centroids
+from reeltag.losses.label_contrast import label_contrast
+from reeltag.losses.mixture import Gaussians, decoding_contrast, mixture_draw, mixture_kl, mixture_log_density
+from reeltag.losses.weighted_contrast import label_overlap, weighted_contrast
 
 
 class Loss(Protocol):
@@ -22,4 +28,25 @@ class Loss(Protocol):
 
 LOSSES: dict[str, Loss] = {"bce": bce, "asymmetric": asymmetric, "class_balanced": class_balanced}
 
-__all__ = ["LOSSES", "Loss", "asymmetric", "bce", "class_balanced", "effective_weights", "positive_weights"]
+__all__ = [
+    "LOSSES",
+    "Gaussians",
+    "Loss",
+    "asymmetric",
+    "attention_targets",
+    "attention_teacher",
+    "bce",
+    "centre",
+    "class_balanced",
+    "decoding_contrast",
+    "effective_weights",
+    "genre_centroid",
+    "label_centroids",
+    "label_contrast",
+    "label_overlap",
+    "mixture_draw",
+    "mixture_kl",
+    "mixture_log_density",
+    "positive_weights",
+    "weighted_contrast",
+]
