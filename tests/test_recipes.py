@@ -23,10 +23,12 @@ FAR_FROM_DEFAULT = Recipe(
     model_settings={"hidden": 7, "training": {"epochs": 2, "learning_rate": 0.5}},
     labels=LabelConfig(field="moods", min_count=2, include=("a",), exclude=("b",), synonyms={"A": "a"}),
     features=FeatureConfig(
-        modalities=("credits", "plot"),
+        modalities=("credits", "plot", "joint", "poster"),
         plot_encoders=("tfidf", "transformer:bert-base-uncased"),
         title_encoders=(),
-        credit_features=("sum", "profile", "links"),
+        poster_encoders=("onnx:./models/places", "descriptors", "clip:some/clip"),
+        joint_encoders=("blip:some/blip", "bridgetower:some/bridge"),
+        credit_features=("sum", "profile", "people", "links", "standing"),
         links=TINY_LINKS,
         credits=CreditConfig(roles=("cast",), background=False, prior_strength=2.5, leave_one_out=False),
     ),
@@ -82,7 +84,7 @@ def test_unknown_recipe_names_the_known_ones() -> None:
         (
             "features.modalities",
             ["plot", "smell"],
-            r"modalities must be one of plot, title, year, credits; got 'smell'",
+            r"modalities must be one of plot, title, year, credits, poster, joint; got 'smell'",
         ),
         ("features.modalities", ["plot", "plot"], r"modalities must name each once; got plot, plot"),
         ("features.modalities", "plot", r"recipe\.features\.modalities: must be a list; got 'plot'"),
@@ -90,10 +92,15 @@ def test_unknown_recipe_names_the_known_ones() -> None:
         ("features.title_encoders", [], r"FeatureConfig\.title_encoders must name at least one encoder"),
         ("features.plot_encoders", ["tfidf", "tfidf"], r"plot_encoders must differ in name .*; got tfidf, tfidf"),
         ("features.plot_encoders", ["sentence:a/x", "transformer:b/x"], r"plot_encoders must differ in name"),
+        ("features.poster_encoders", [], r"FeatureConfig\.poster_encoders must name at least one encoder"),
+        ("features.poster_encoders", ["onnx:a/x", "clip:b/x"], r"poster_encoders must differ in name .*; got onnx:a/x"),
+        ("features.poster_encoders", "descriptors", r"recipe\.features\.poster_encoders: must be a list"),
+        ("features.joint_encoders", ["blip:a/x", "blip:b/x"], r"joint_encoders must differ in name .*; got blip:a/x"),
+        ("features.modalities", ["joint"], r"FeatureConfig\.joint_encoders must name at least one encoder"),
         (
             "features.credit_features",
             ["profile", "walks"],
-            r"FeatureConfig\.credit_features must be one of profile, links, sum; got 'walks'",
+            r"FeatureConfig\.credit_features must be one of profile, links, sum, standing, people; got 'walks'",
         ),
         ("features.credit_features", [], r"credit_features must name one or more, each once; got none"),
         ("features.credit_features", ["sum", "sum"], r"credit_features must name one or more, each once; got sum, sum"),
@@ -125,8 +132,30 @@ def test_an_unknown_encoder_is_named_before_any_work(spec: str) -> None:
         FeatureConfig(plot_encoders=(spec,))
 
 
+@pytest.mark.parametrize("spec", ["resnet", "descriptors:x", "onnx:", "clip", "blip:x", "tfidf"])
+def test_an_unknown_poster_encoder_is_named_before_any_work(spec: str) -> None:
+    with pytest.raises(EncoderError, match=rf"poster encoder '{spec}' is unknown; known: descriptors, onnx:FOLDER"):
+        FeatureConfig(poster_encoders=(spec,))
+
+
+@pytest.mark.parametrize("spec", ["blip", "bridgetower:", "clip:x", "descriptors"])
+def test_an_unknown_joint_encoder_is_named_before_any_work(spec: str) -> None:
+    with pytest.raises(EncoderError, match=rf"joint encoder '{spec}' is unknown; known: blip:MODEL, bridgetower:MODEL"):
+        FeatureConfig(joint_encoders=(spec,))
+
+
+def test_posters_are_read_unless_asked_otherwise_and_joint_only_when_asked() -> None:
+    assert FeatureConfig().modalities == ("plot", "title", "year", "credits", "poster")
+    config = FeatureConfig(modalities=("poster", "joint"), joint_encoders=("blip:hub/blip-base",))
+    assert config.encoders_of("poster") == [("poster.descriptors", "descriptors")]
+    assert config.encoders_of("joint") == [("joint.blip-base", "blip:hub/blip-base")]
+    assert config.encoders_of("year") == []
+
+
 def test_encoders_of_a_modality_that_is_not_read_may_be_absent() -> None:
-    assert FeatureConfig(modalities=("year",), plot_encoders=(), title_encoders=()).plot_encoders == ()
+    assert (
+        FeatureConfig(modalities=("year",), plot_encoders=(), title_encoders=(), poster_encoders=()).plot_encoders == ()
+    )
 
 
 def test_a_recipe_must_be_an_object() -> None:
@@ -138,5 +167,5 @@ def test_settings_of_the_recipe_are_not_shared() -> None:
     first = recipe("fusion").to_json()
     first["model_settings"]["hidden"] = 1
     first["features"]["modalities"].clear()
-    assert recipe("fusion").to_json()["features"]["modalities"] == list(MODALITIES)
+    assert recipe("fusion").to_json()["features"]["modalities"] == [name for name in MODALITIES if name != "joint"]
     assert recipe("fusion").model_config().hidden != 1

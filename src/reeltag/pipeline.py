@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from reeltag.catalogue import Catalogue
-from reeltag.encoders import TextEncoder, open_text_encoder
+from reeltag.encoders import (
+    JointEncoder,
+    PosterEncoder,
+    TextEncoder,
+    open_joint_encoder,
+    open_poster_encoder,
+    open_text_encoder,
+)
+from reeltag.encoders.contract import has_content
 from reeltag.encoders.store import FeatureStore
 from reeltag.encoders.tfidf import TfidfEncoder
 from reeltag.encoders.year import encode_years
 from reeltag.errors import EncoderError, FeatureError
-from reeltag.features import Block, Features
+from reeltag.features import Block, Features, modality_of
 from reeltag.graph.credits import CreditProfile
 from reeltag.graph.link_credits import LinkCredits, SumCredits
 from reeltag.progress import Progress, silent
 from reeltag.recipes import FeatureConfig
 
+Encoder: TypeAlias = TextEncoder | PosterEncoder | JointEncoder
+
+# credit features that are read from the credits graph, and those that fit an embedding of their own
+GRAPH_READERS: dict[str, Callable[[CreditProfile, Catalogue], Block]] = {
+    "profile": CreditProfile.transform,
+    "standing": CreditProfile.standing,
+    "people": CreditProfile.people,
+}
 CREDIT_LINKS: dict[str, type[LinkCredits] | type[SumCredits]] = {"links": LinkCredits, "sum": SumCredits}
 
 
@@ -31,12 +50,35 @@ class FeaturePipeline:
 
     def __init__(self, config: FeatureConfig) -> None:
         self.config = config
-        self.credits: CreditProfile | None = None
+        self.credit_graph: CreditProfile | None = None  # behind any of GRAPH_READERS
         self.credit_links: dict[str, LinkCredits | SumCredits] = {}  # name of the feature -> what was fitted
         self.absent_: tuple[str, ...] = ()
         self.fitted_on_: dict[str, list[str]] = {}
-        self._encoders: dict[str, TextEncoder] = {}  # block name -> encoder
+        self._texts: dict[str, TextEncoder] = {}  # block name -> encoder
+        self._posters: dict[str, PosterEncoder] = {}
+        self._pairs: dict[str, JointEncoder] = {}
         self._expected: dict[str, str] = {}  # block name -> fingerprint at training
+
+    @property
+    def credits(self) -> CreditProfile | None:
+        """The credits graph when ``profile`` is read, whose counts explanations name people by; else None."""
+        return self.credit_graph if "profile" in self.config.credit_features else None
+
+    @property
+    def credit_readers(self) -> dict[str, Callable[[Catalogue], Block]]:
+        """From block name to what reads it from the credits of titles, of every credit block."""
+        readers: dict[str, Callable[[Catalogue], Block]] = {}
+        if self.credit_graph is not None:
+            for name, reader in GRAPH_READERS.items():
+                if name in self.config.credit_features:
+                    readers[f"credits.{name}"] = partial(reader, self.credit_graph)
+        return readers | {f"credits.{name}": fitted.transform for name, fitted in self.credit_links.items()}
+
+    @property
+    def label_vectors(self) -> npt.NDArray[np.float32] | None:
+        """Vectors of the labels in the graph embedding behind ``sum``, (n_labels, dim); None without."""
+        fitted = self.credit_links.get("sum")
+        return fitted.label_vectors if isinstance(fitted, SumCredits) else None
 
     def fit(
         self,
@@ -58,15 +100,20 @@ class FeaturePipeline:
 
         Raises:
             FeatureError: No configured modality is there for any training title.
+            EncoderError: A model that reads posters cannot be found.
         """
-        self.credits, self.credit_links, self._encoders, self._expected, self.fitted_on_ = None, {}, {}, {}, {}
+        self.credit_graph, self.credit_links, self._expected, self.fitted_on_ = None, {}, {}, {}
+        self._texts, self._posters, self._pairs = {}, {}, {}
         absent = [modality for modality in self.config.modalities if not self._is_there(modality, training)]
-        for modality in self.config.modalities:
-            if modality == "credits" and modality not in absent:
-                self._add_credits(graph_films, graph_targets, seed, progress)
-            elif modality not in (*absent, "year"):
-                self._add_texts(modality, training)
         self.absent_ = tuple(absent)
+        for name, spec in self._specs():
+            self._open(name, spec)
+        lookers: list[PosterEncoder | JointEncoder] = [*self._posters.values(), *self._pairs.values()]
+        for encoder in lookers:
+            _ = encoder.dim  # opens the model: one that is not there is named here, before any work
+        self._fit_texts(training)
+        if self._reads("credits"):
+            self._fit_credits(graph_films, graph_targets, seed, progress)
         if len(absent) == len(self.config.modalities):
             raise FeatureError(f"no training title has any of: {', '.join(self.config.modalities)}")
         return self
@@ -77,37 +124,41 @@ class FeaturePipeline:
         Args:
             catalogue: The titles; those the credits graph was built from are left out of their own counts.
             store: Where vectors of pre-trained encoders are kept.
-            progress: Called while new texts are encoded.
+            progress: Called while new texts and posters are encoded.
 
         Raises:
             EncoderError: A pre-trained model differs from the one the tagger was trained with.
         """
         blocks: dict[str, Block] = {}
-        for name, encoder in self._encoders.items():
-            texts = read_texts(catalogue, name.partition(".")[0])
-            if isinstance(encoder, TfidfEncoder):
-                blocks[name] = Block(*encoder.encode(texts))
+        for name, encoder in self._encoders().items():
+            self._check(name, encoder)
+        for name, reader in self._texts.items():
+            texts = read_texts(catalogue, modality_of(name))
+            if isinstance(reader, TfidfEncoder):
+                blocks[name] = Block(*reader.encode(texts))
             else:
-                self._check(name, encoder)
-                blocks[name] = Block(*store.encode(encoder, texts, progress))
+                blocks[name] = Block(*store.encode(reader, texts, progress))
         if self._reads("year"):
             blocks["year"] = encode_years(catalogue.years())
-        if self.credits is not None:
-            blocks["credits.profile"] = self.credits.transform(catalogue)
-        for name, fitted in self.credit_links.items():
-            blocks[f"credits.{name}"] = fitted.transform(catalogue)
+        for name, read in self.credit_readers.items():
+            blocks[name] = read(catalogue)
+        ids, posters = catalogue.ids, catalogue.posters
+        for name, looker in self._posters.items():
+            blocks[name] = Block(*store.encode_posters(looker, posters, ids, progress))
+        for name, both in self._pairs.items():
+            blocks[name] = Block(*store.encode_pairs(both, posters, ids, read_texts(catalogue, "plot"), progress))
         return Features(catalogue.ids, blocks)
 
     def save(self, folder: Path) -> dict[str, object]:
         """Write the fitted parts; return what ``load`` needs besides."""
-        for name, encoder in self._encoders.items():
+        for name, encoder in self._texts.items():
             if isinstance(encoder, TfidfEncoder):
                 encoder.save(folder / name)
-        if self.credits is not None:
-            self.credits.save(folder / "credits")
+        if self.credit_graph is not None:
+            self.credit_graph.save(folder / "credits")
         for name, fitted in self.credit_links.items():
             fitted.save(folder / f"credits.{name}")
-        return {"absent": list(self.absent_), "encoders": {n: _model_of(e) for n, e in self._encoders.items()}}
+        return {"absent": list(self.absent_), "encoders": {n: _model_of(e) for n, e in self._encoders().items()}}
 
     @classmethod
     def load(cls, folder: Path, config: FeatureConfig, absent: list[str], encoders: dict[str, str]) -> FeaturePipeline:
@@ -115,12 +166,13 @@ class FeaturePipeline:
         pipeline = cls(config)
         pipeline.absent_, pipeline._expected = tuple(absent), dict(encoders)
         for name, spec in pipeline._specs():
-            if name in encoders:
-                fitted = TfidfEncoder.load(folder / name) if spec == "tfidf" else open_text_encoder(spec)
-                pipeline._encoders[name] = fitted
+            if spec == "tfidf":
+                pipeline._texts[name] = TfidfEncoder.load(folder / name)
+            else:
+                pipeline._open(name, spec)
         if pipeline._reads("credits"):
-            if "profile" in config.credit_features:
-                pipeline.credits = CreditProfile.load(folder / "credits")
+            if set(config.credit_features) & set(GRAPH_READERS):
+                pipeline.credit_graph = CreditProfile.load(folder / "credits")
             names = [name for name in config.credit_features if name in CREDIT_LINKS]
             pipeline.credit_links = {name: CREDIT_LINKS[name].load(folder / f"credits.{name}") for name in names}
         return pipeline
@@ -131,42 +183,54 @@ class FeaturePipeline:
             return bool(np.isfinite(training.years()).any())
         if modality == "credits":
             return any(len(training.people(role)[0]) for role in self.config.credits.roles)
+        if modality == "poster":
+            return bool(training.posters.present(training.ids).any())
+        if modality == "joint":
+            filled = has_content(read_texts(training, "plot"))
+            return bool((training.posters.present(training.ids) & filled).any())
         return any(read_texts(training, modality))
 
-    def _add_credits(
+    def _specs(self) -> list[tuple[str, str]]:
+        """Return (block name, encoder specification) of every block that an encoder makes."""
+        there = [modality for modality in self.config.modalities if modality not in self.absent_]
+        return [named for modality in there for named in self.config.encoders_of(modality)]
+
+    def _open(self, name: str, spec: str) -> None:
+        """Open the encoder of a block; nothing is loaded yet."""
+        modality = modality_of(name)
+        if modality == "poster":
+            self._posters[name] = open_poster_encoder(spec)
+        elif modality == "joint":
+            self._pairs[name] = open_joint_encoder(spec)
+        else:
+            self._texts[name] = open_text_encoder(spec)
+
+    def _fit_texts(self, training: Catalogue) -> None:
+        for name, encoder in self._texts.items():
+            if isinstance(encoder, TfidfEncoder):
+                modality = modality_of(name)
+                encoder.fit(read_texts(training, modality))
+                self.fitted_on_[f"vocabulary of {modality}"] = training.ids
+
+    def _fit_credits(
         self, graph_films: Catalogue, graph_targets: npt.NDArray[np.float32], seed: int, progress: Progress
     ) -> None:
         self.fitted_on_["graph"] = graph_films.ids
+        if set(self.config.credit_features) & set(GRAPH_READERS):
+            self.credit_graph = CreditProfile(self.config.credits).fit(graph_films, graph_targets)
         for name in self.config.credit_features:
-            if name == "profile":
-                self.credits = CreditProfile(self.config.credits).fit(graph_films, graph_targets)
-            else:
+            if name in CREDIT_LINKS:
                 links = CREDIT_LINKS[name](self.config.links, self.config.credits.roles)
                 self.credit_links[name] = links.fit(graph_films, graph_targets, seed=seed, progress=progress)
 
-    def _add_texts(self, modality: str, training: Catalogue) -> None:
-        for name, spec in self._specs():
-            if name.startswith(f"{modality}."):
-                encoder = open_text_encoder(spec)
-                if isinstance(encoder, TfidfEncoder):
-                    encoder.fit(read_texts(training, modality))
-                    self.fitted_on_[f"vocabulary of {modality}"] = training.ids
-                self._encoders[name] = encoder
-
-    def _specs(self) -> list[tuple[str, str]]:
-        """Return (block name, encoder specification) of every text block."""
-        specs = {"plot": self.config.plot_encoders, "title": self.config.title_encoders}
-        return [
-            (f"{modality}.{open_text_encoder(spec).name}", spec)
-            for modality in self.config.modalities
-            for spec in specs.get(modality, ())
-        ]
+    def _encoders(self) -> dict[str, Encoder]:
+        return {**self._texts, **self._posters, **self._pairs}
 
     def _reads(self, modality: str) -> bool:
         return modality in self.config.modalities and modality not in self.absent_
 
-    def _check(self, name: str, encoder: TextEncoder) -> None:
-        expected = self._expected.get(name)
+    def _check(self, name: str, encoder: Encoder) -> None:
+        expected = None if isinstance(encoder, TfidfEncoder) else self._expected.get(name)
         if expected is not None and expected != _model_of(encoder):
             raise EncoderError(
                 f"block '{name}': the installed model differs from the one this tagger was trained with "
@@ -182,6 +246,6 @@ def read_texts(catalogue: Catalogue, modality: str) -> list[str]:
     return [f"{plot} {outline}".strip() for plot, outline in pairs]
 
 
-def _model_of(encoder: TextEncoder) -> str:
+def _model_of(encoder: Encoder) -> str:
     """Return the fingerprint without the precision: vectors of two precisions are near enough for one model."""
     return encoder.fingerprint.rpartition("-torch.")[0] or encoder.fingerprint

@@ -7,7 +7,14 @@ from typing import Any
 
 from reeltag.calibration import CalibrationConfig
 from reeltag.config import check_choice, check_range, from_json, to_json
-from reeltag.encoders import open_text_encoder
+from reeltag.encoders import (
+    JointEncoder,
+    PosterEncoder,
+    TextEncoder,
+    open_joint_encoder,
+    open_poster_encoder,
+    open_text_encoder,
+)
 from reeltag.errors import ConfigError, shown
 from reeltag.graph.credits import CreditConfig
 from reeltag.graph.link_credits import LinkCreditConfig
@@ -15,8 +22,9 @@ from reeltag.labels import LabelConfig
 from reeltag.models import MODELS
 from reeltag.splits import SplitConfig
 
-MODALITIES = ("plot", "title", "year", "credits")
-CREDIT_FEATURES = ("profile", "links", "sum")
+MODALITIES = ("plot", "title", "year", "credits", "poster", "joint")
+READ_BY_DEFAULT = ("plot", "title", "year", "credits", "poster")
+CREDIT_FEATURES = ("profile", "links", "sum", "standing", "people")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,22 +32,31 @@ class FeatureConfig:
     """What is read of a title.
 
     Attributes:
-        modalities: Any of ``plot``, ``title``, ``year``, ``credits``; a modality that no training title has is
-            left out of the model, and said so.
+        modalities: Any of ``plot``, ``title``, ``year``, ``credits``, ``poster``, ``joint`` (poster and plot read
+            together, only when asked for); a modality that no training title has is left out of the model, and said
+            so.
         plot_encoders: How plots (plot and outline joined) are read: ``tfidf``, ``minilm``, ``sentence:MODEL``,
             ``transformer:MODEL``.
         title_encoders: The same for titles.
+        poster_encoders: How posters are read: ``descriptors``, ``onnx:FOLDER``, ``clip:MODEL``.
+        joint_encoders: How poster and plot are read together: ``blip:MODEL``, ``bridgetower:MODEL``; a title that
+            lacks one of the two lacks ``joint``.
         credit_features: How credits are read: ``profile`` (leave-one-out counts), ``links`` (cross-fitted scores of
             an embedding), ``sum`` (sum of the vectors of an embedding, equation 4 of IDKG; in-sample, and not IDKG's
-            TransH of 200 dimensions trained with SGD but the embedding of ``links``). Explanations name people only
-            with ``profile`` among them: without it ``explain`` shows the credits as a modality, and nobody.
-        credits: Settings of the credit profile; ``roles`` and ``background`` count for all three.
+            TransH of 200 dimensions trained with SGD but the embedding of ``links``), ``standing`` (how many people
+            are known and how many links they have: what IDKG's attention teacher reads, no input of a model),
+            ``people`` (which people of the graph they are, sparse: what MM-GATBT reads).
+            Explanations name people only with ``profile`` among them: without it ``explain`` shows the credits as a
+            modality, and nobody.
+        credits: Settings of the credit profile; ``roles`` and ``background`` count for all of them.
         links: Settings of the embedding behind ``links`` and ``sum``.
     """
 
-    modalities: tuple[str, ...] = MODALITIES
+    modalities: tuple[str, ...] = READ_BY_DEFAULT
     plot_encoders: tuple[str, ...] = ("tfidf", "minilm")
     title_encoders: tuple[str, ...] = ("minilm",)
+    poster_encoders: tuple[str, ...] = ("descriptors",)
+    joint_encoders: tuple[str, ...] = ()
     credit_features: tuple[str, ...] = ("profile",)
     credits: CreditConfig = field(default_factory=CreditConfig)
     links: LinkCreditConfig = field(default_factory=LinkCreditConfig)
@@ -56,15 +73,27 @@ class FeatureConfig:
         if not self.credit_features or len(set(self.credit_features)) < len(self.credit_features):
             got = ", ".join(self.credit_features) or "none"
             raise ConfigError(f"FeatureConfig.credit_features must name one or more, each once; got {got}")
-        for modality, specs in (("plot", self.plot_encoders), ("title", self.title_encoders)):
-            names = [open_text_encoder(spec).name for spec in specs]  # an unknown one is named here, before any work
+        for modality in ("plot", "title", "poster", "joint"):
+            names = [name.partition(".")[2] for name, _ in self.encoders_of(modality)]  # an unknown one is named here
             if modality in self.modalities and not names:
                 raise ConfigError(f"FeatureConfig.{modality}_encoders must name at least one encoder")
             if len(set(names)) < len(names):
+                specs = ", ".join(spec for _, spec in self.encoders_of(modality))
                 raise ConfigError(
-                    f"FeatureConfig.{modality}_encoders must differ in name (the last part of a path); "
-                    f"got {', '.join(specs)}"
+                    f"FeatureConfig.{modality}_encoders must differ in name (the last part of a path); got {specs}"
                 )
+
+    def encoders_of(self, modality: str) -> list[tuple[str, str]]:
+        """Return (block name, encoder specification) of every block that an encoder makes of a modality."""
+        opened: list[tuple[TextEncoder | PosterEncoder | JointEncoder, str]] = []
+        if modality in ("plot", "title"):
+            specs = self.plot_encoders if modality == "plot" else self.title_encoders
+            opened += [(open_text_encoder(spec), spec) for spec in specs]
+        elif modality == "poster":
+            opened += [(open_poster_encoder(spec), spec) for spec in self.poster_encoders]
+        elif modality == "joint":
+            opened += [(open_joint_encoder(spec), spec) for spec in self.joint_encoders]
+        return [(f"{modality}.{encoder.name}", spec) for encoder, spec in opened]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from PIL import Image
 
 from reeltag.cli.train import build_recipe
 from reeltag.errors import ConfigError
@@ -96,9 +97,14 @@ def test_mistakes(reeltag: Commands) -> None:
         (("--set", "labels.min_count=many"), "recipe.labels.min_count: must be of type int; got 'many'"),
         (("--set", "model=svm"), "Recipe.model must be one of linear, fusion; got 'svm'"),
         (("--modalities", "plot,smell"),
-         "FeatureConfig.modalities must be one of plot, title, year, credits; got 'smell'"),
+         "FeatureConfig.modalities must be one of plot, title, year, credits, poster, joint; got 'smell'"),
         (("--plot-encoder", "bert"), "text encoder 'bert' is unknown; known: tfidf, minilm, sentence:MODEL, "
          "transformer:MODEL (MODEL: a local folder or a name on the hub)"),
+        (("--poster-encoder", "onnx"), "poster encoder 'onnx' is unknown; known: descriptors, onnx:FOLDER, clip:MODEL "
+         "(MODEL: a local folder or a name on the hub)"),
+        (("--joint-encoder", "clip:x"), "joint encoder 'clip:x' is unknown; known: blip:MODEL, bridgetower:MODEL "
+         "(MODEL: a local folder or a name on the hub)"),
+        (("--modalities", "plot,joint"), "FeatureConfig.joint_encoders must name at least one encoder"),
         (("--seed", "-1"), "Tagger.seed must be between 0 and 2.14748e+09; got -1"),
         (("--recipe", "quick.json", "--set", "labels.min_count=900"), "no label of field 'genres' is on at least 900 "
          "training titles and not excluded (4 labels seen); lower min_count or choose another field"),
@@ -155,9 +161,25 @@ def test_credits_are_read_as_asked(reeltag: Commands, names: list[str]) -> None:
     assert bool(explained["people"]) == ("profile" in names)
 
 
+def test_posters_are_read(reeltag: Commands) -> None:
+    pytest.importorskip("skimage", reason="needs the extra 'posters'")
+    (reeltag.folder / "posters").mkdir()
+    for number, row in enumerate(reeltag.labelled("train")[:30]):
+        Image.new("RGB", (20, 30), (8 * number, 99, 20)).save(reeltag.folder / "posters" / f"{row['id']}.png")
+    options = ("--posters", "posters", "--poster-encoder", "descriptors", "--cache", "cache")
+    assert reeltag(*TRAIN, *options, "--modalities", "plot,poster").code == 0
+    tagger = Tagger.from_pretrained("runs/one")
+    assert tagger.recipe.features.poster_encoders == ("descriptors",)
+    assert tagger.fitted.pipeline.absent_ == ()
+    assert reeltag("evaluate", "runs/one", "films.jsonl").code == 0  # without posters
+
+
 def test_credits_read_in_no_known_way(reeltag: Commands) -> None:
     for value, because in (
-        ('["walks"]', "FeatureConfig.credit_features must be one of profile, links, sum; got 'walks'"),
+        (
+            '["walks"]',
+            "FeatureConfig.credit_features must be one of profile, links, sum, standing, people; got 'walks'",
+        ),
         ("[]", "FeatureConfig.credit_features must name one or more, each once; got none"),
         ("links", "recipe.features.credit_features: must be a list; got 'links'"),
     ):

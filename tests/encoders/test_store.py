@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from reeltag.encoders.store import FeatureStore, content_hashes, default_cache
+from reeltag.encoders.shards import content_hashes
+from reeltag.encoders.store import FeatureStore, default_cache
 
 DIM = 5
 
@@ -186,7 +187,7 @@ def test_a_kill_while_writing_leaves_no_shard(store: FeatureStore, monkeypatch: 
         path.write_bytes(b"half a sh")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reeltag.encoders.store.save_file", killed)
+    monkeypatch.setattr("reeltag.encoders.shards.save_file", killed)
     with pytest.raises(KeyboardInterrupt):
         store.encode(Encoder(), ["a"])
     assert not [path for path in store.folder.rglob("*") if path.is_file()]

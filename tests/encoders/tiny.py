@@ -79,7 +79,71 @@ def save_sentence(folder: Path, seed: int = 0) -> Path:
     return folder
 
 
+def save_clip_whole(folder: Path, seed: int = 0) -> Path:
+    """Save both towers of a CLIP and its image processor: images of 16 x 16, width 16, projected to 6."""
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+
+    torch.manual_seed(seed)
+    sides = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
+    config = CLIPConfig(
+        text_config=sides | {"vocab_size": len(VOCABULARY), "max_position_embeddings": LIMIT},
+        vision_config=sides | {"image_size": 16, "patch_size": 8, "initializer_factor": 3.0},
+        projection_dim=6,
+    )
+    CLIPModel(config).save_pretrained(folder)
+    size = {"height": 16, "width": 16}
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=size).save_pretrained(folder)
+    return folder
+
+
+def save_blip(folder: Path, seed: int = 0) -> Path:
+    """Save a BLIP for image-text matching: images of 16 x 16, width 16."""
+    from transformers import BertTokenizerFast, BlipConfig, BlipForImageTextRetrieval, BlipImageProcessorPil
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt"), model_max_length=LIMIT).save_pretrained(folder)
+    torch.manual_seed(seed)
+    sides = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 20}
+    config = BlipConfig(
+        text_config=sides | {
+            "vocab_size": len(VOCABULARY), "max_position_embeddings": LIMIT, "encoder_hidden_size": 16,
+            "initializer_range": 0.5, "bos_token_id": 2, "sep_token_id": 3, "pad_token_id": 0,
+        },
+        vision_config=sides | {"image_size": 16, "patch_size": 8, "initializer_range": 0.5},
+        image_text_hidden_size=8,
+    )  # fmt: skip
+    BlipForImageTextRetrieval(config).save_pretrained(folder)
+    BlipImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(folder)
+    return folder
+
+
+def save_bridgetower(folder: Path, seed: int = 0) -> Path:
+    """Save a BridgeTower: images of 32 x 32, width 16, pooled to 32."""
+    from transformers import BertTokenizerFast, BridgeTowerConfig, BridgeTowerImageProcessorPil, BridgeTowerModel
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
+    BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(seed)
+    config = BridgeTowerConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=20,
+        text_config={
+            "vocab_size": len(VOCABULARY), "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2,
+            "intermediate_size": 20, "max_position_embeddings": LIMIT + 2, "pad_token_id": 1, "initializer_factor": 20,
+        },
+        vision_config={
+            "hidden_size": 64, "num_hidden_layers": 3, "image_size": 32, "patch_size": 16, "initializer_factor": 3.0,
+        },
+    )  # fmt: skip
+    BridgeTowerModel(config).save_pretrained(folder)
+    BridgeTowerImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"shortest_edge": 32}, size_divisor=16
+    ).save_pretrained(folder)
+    return folder
+
+
 def in_single_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let encoders run in float32 on the CPU, whatever the machine has."""
-    for module in ("transformer", "sentence"):
+    for module in ("transformer", "sentence", "clip", "joint"):
         monkeypatch.setattr(f"reeltag.encoders.{module}.device_and_precision", lambda: ("cpu", torch.float32))

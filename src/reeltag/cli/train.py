@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,12 +33,29 @@ def train(
         str | None, typer.Option(help="List field that holds the labels (default: genres).", show_default=False)
     ] = None,
     modalities: Annotated[
-        str | None, typer.Option(help="Comma-separated: plot, title, year, credits (default: all).", show_default=False)
+        str | None,
+        typer.Option(
+            help="Comma-separated: plot, title, year, credits, poster, joint (default: all but joint).",
+            show_default=False,
+        ),
     ] = None,
     plot_encoder: Annotated[
         list[str] | None,
         typer.Option(
             help="tfidf, minilm, sentence:MODEL or transformer:MODEL. Repeatable (default: tfidf and minilm).",
+            show_default=False,
+        ),
+    ] = None,
+    poster_encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="descriptors, onnx:FOLDER or clip:MODEL. Repeatable (default: descriptors).", show_default=False
+        ),
+    ] = None,
+    joint_encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Poster and plot read together, for the modality joint: blip:MODEL or bridgetower:MODEL. Repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -58,7 +76,8 @@ def train(
     from reeltag.card import model_card
     from reeltag.tagger import Tagger
 
-    chosen = build_recipe(recipe, labels=labels, modalities=modalities, plot_encoders=plot_encoder, settings=settings)
+    encoders = {"plot": plot_encoder, "poster": poster_encoder, "joint": joint_encoder}
+    chosen = build_recipe(recipe, labels=labels, modalities=modalities, encoders=encoders, settings=settings)
     films = read_catalogue(
         catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=chosen.labels.field
     )
@@ -105,10 +124,10 @@ def build_recipe(
     *,
     labels: str | None = None,
     modalities: str | None = None,
-    plot_encoders: list[str] | None = None,
+    encoders: Mapping[str, list[str] | None] | None = None,
     settings: list[str] | None = None,
 ) -> Recipe:
-    """Return a recipe by name or file with the settings of the command line put in."""
+    """Return a recipe by name or file with the settings of the command line put in; ``encoders`` by modality."""
     from reeltag.errors import ConfigError
     from reeltag.recipes import recipe, recipe_from_json
 
@@ -127,8 +146,9 @@ def build_recipe(
         data["labels"]["field"] = labels
     if modalities is not None:
         data["features"]["modalities"] = [modality.strip() for modality in modalities.split(",")]
-    if plot_encoders:
-        data["features"]["plot_encoders"] = plot_encoders
+    for modality, specs in (encoders or {}).items():
+        if specs:
+            data["features"][f"{modality}_encoders"] = specs
     for setting in settings or []:
         _put(data, setting)
     return recipe_from_json(data)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from reeltag.encoders.images import RGBImage
 from reeltag.features import Values
 
 
@@ -26,6 +27,40 @@ class TextEncoder(Protocol):
 
     def encode(self, batch: Sequence[str]) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return vectors (n, dim) and a mask (n,) that is False for texts with nothing in them."""
+
+
+class PosterEncoder(Protocol):
+    """Turns decoded posters into vectors. ``name`` becomes the second half of a block name (``poster.descriptors``)."""
+
+    name: str
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors; asking for it opens the model, and fails when that cannot be done."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything that changes the vectors: model, revision, preprocessing, precision."""
+
+    def encode(self, batch: Sequence[RGBImage]) -> npt.NDArray[np.float32]:
+        """Return vectors (n, dim): rows of unit length when they are learned embeddings."""
+
+
+class JointEncoder(Protocol):
+    """Turns a poster and a text that belong together into one vector (``joint.blip-itm-base-coco``)."""
+
+    name: str
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors; asking for it opens the model, and fails when that cannot be done."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of everything that changes the vectors: model, revision, preprocessing, precision."""
+
+    def encode(self, images: Sequence[RGBImage], texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return unit vectors (n, dim), one per pair of an image and a text that is not blank."""
 
 
 def has_content(batch: Sequence[str]) -> npt.NDArray[np.bool_]:

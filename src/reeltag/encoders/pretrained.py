@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -65,6 +67,21 @@ def quiet_loading() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def image_processor(name: str, folder: Path) -> Any:
+    """Return a model's image processor, the one that works with Pillow; the other one needs torchvision."""
+    import transformers
+
+    kind: Any = getattr(transformers, f"{name}Pil", None) or getattr(transformers, name)  # older: without "Pil"
+    return kind.from_pretrained(folder, local_files_only=True)
+
+
+def check_complete(owner: str, folder: Path, missing: Iterable[str]) -> None:
+    """Raise EncoderError when weights are missing, which would be random."""
+    random = sorted(missing)
+    if random:
+        raise EncoderError(f"{owner}: {folder} lacks {len(random)} of the weights, first {random[0]}")
 
 
 def folder_fingerprint(folder: Path) -> str:

@@ -1,0 +1,148 @@
+"""Any ONNX image model whose card says how images become its input; see ``onnx_card`` for the card."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from reeltag.encoders.images import RGBImage
+from reeltag.encoders.onnx_card import OUTPUT, ImageCard, read_card
+from reeltag.errors import EncoderError, MissingExtraError
+
+_TOLERANCE = 0.02  # of the length, and of the root mean square of the numbers
+_ERRORS_ONLY = 3  # of ONNX Runtime's own log
+
+
+class OnnxEncoder:
+    """The output ``embedding`` of a model, made a unit vector. Runs on the CPU.
+
+    Args:
+        folder: Holds the model and its card ``model.json``.
+        batch_size: Images per run.
+    """
+
+    def __init__(self, folder: str, batch_size: int = 32) -> None:
+        self.folder = folder
+        self.batch_size = batch_size
+        self.name = Path(folder).name.replace(".", "-")
+
+    @cached_property
+    def card(self) -> ImageCard:
+        """The card of the model."""
+        if not Path(self.folder).is_dir():
+            raise EncoderError(f"model folder {self.folder!r} does not exist")
+        return read_card(Path(self.folder))
+
+    @cached_property
+    def _model(self) -> bytes:
+        path = Path(self.folder) / self.card.file
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise EncoderError(f"{path}: the model of the card cannot be read ({error.strerror or error})") from None
+
+    @cached_property
+    def _session(self) -> Any:
+        """The model, opened and proved with the test vector of its card."""
+        try:
+            import onnxruntime
+        except ImportError:
+            raise MissingExtraError("onnxruntime", "posters", f"the poster encoder 'onnx:{self.folder}'") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = _ERRORS_ONLY
+        try:
+            session = onnxruntime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
+        except _run_errors() as error:
+            place = Path(self.folder) / self.card.file
+            raise EncoderError(f"{place}: not a model that ONNX Runtime can open ({error})") from None
+        _check_signature(session, self.card)
+        _prove(session, self.card)
+        return session
+
+    @cached_property
+    def dim(self) -> int:
+        """Width of the vectors; opens the model."""
+        width, height = self.card.size
+        return int(_run(self._session, self.card, np.zeros((1, height, width, 3), np.uint8)).shape[1])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of the model and of what is done to images before it."""
+        digest = hashlib.sha256(self._model)
+        digest.update(self.card.preprocessing.encode())
+        return f"onnx-{digest.hexdigest()[:32]}"
+
+    def encode(self, batch: Sequence[RGBImage]) -> npt.NDArray[np.float32]:
+        """Return unit vectors (n, dim)."""
+        parts = [np.zeros((0, self.dim), np.float32)]
+        for start in range(0, len(batch), self.batch_size):
+            pixels = np.stack([self.card.pixels(image) for image in batch[start : start + self.batch_size]])
+            vectors = _run(self._session, self.card, pixels)
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            parts.append(np.asarray(vectors / np.where(norms > 0, norms, 1), np.float32))
+        return np.concatenate(parts)
+
+
+def check_image(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Return the image that cards give a test vector for: (3h + 5w + 85c) mod 256, shape (height, width, 3)."""
+    h, w, c = np.ogrid[:height, :width, :3]
+    return np.asarray((3 * h + 5 * w + 85 * c) % 256, np.uint8)
+
+
+def _run_errors() -> tuple[type[Exception], ...]:
+    """Return what ONNX Runtime raises for a model it cannot open or run; its errors share no base class."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = (error for error in vars(state).values() if isinstance(error, type) and issubclass(error, Exception))
+    return (RuntimeError, ValueError, *own)
+
+
+def _check_signature(session: Any, card: ImageCard) -> None:
+    outputs = [output.name for output in session.get_outputs()]
+    if OUTPUT not in outputs:
+        raise EncoderError(f"{card.path}: the model needs an output '{OUTPUT}'; outputs: {', '.join(outputs)}")
+    inputs = session.get_inputs()
+    width, height = card.size
+    fitting = (3, height, width) if card.layout == "NCHW" else (height, width, 3)
+    shape = inputs[0].shape[1:]
+    fits = len(shape) == 3 and all(not isinstance(n, int) or n == m for n, m in zip(shape, fitting, strict=True))
+    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not fits:
+        got = "; ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+        raise EncoderError(
+            f"{card.path}: the model needs one float input (n, {', '.join(map(str, fitting))}); got {got}"
+        )
+
+
+def _prove(session: Any, card: ImageCard) -> None:
+    """Raise EncoderError unless the model gives the test vector of its card."""
+    if card.test is None:
+        return
+    width, height = card.size
+    vector = _run(session, card, check_image(height, width)[None])[0]
+    length = float(np.linalg.norm(vector))
+    expected = np.array(card.test.first)
+    usual = max(length, card.test.length) / len(vector) ** 0.5
+    off = np.abs(vector[: len(expected)] - expected).max(initial=0)
+    if abs(length - card.test.length) > _TOLERANCE * card.test.length or off > _TOLERANCE * usual:
+        raise EncoderError(
+            f"{card.path}, field 'sanity.test_vector': the model and the preprocessing read from the card must give "
+            f"it; got length {length:.4f} for {card.test.length:.4f}, first numbers "
+            f"{np.round(vector[: len(expected)], 4).tolist()} for {list(card.test.first)}"
+        )
+
+
+def _run(session: Any, card: ImageCard, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    try:
+        (vectors,) = session.run([OUTPUT], {session.get_inputs()[0].name: card.input_of(pixels)})
+    except _run_errors() as error:
+        raise EncoderError(f"{card.path}: the model cannot be run ({error})") from None
+    result: npt.NDArray[np.float32] = np.asarray(vectors, np.float32).reshape(len(pixels), -1)
+    return result

@@ -1,0 +1,118 @@
+"""Shards: vectors on disk by the hash of what they describe. A shard is written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from reeltag.files import atomic_file
+
+_HASH_BYTES = 16
+_DTYPE = f"S{_HASH_BYTES}"
+
+Hashes = npt.NDArray[np.bytes_]
+
+
+class Shards:
+    """The shards of one encoder, indexed by content hash. A damaged shard is passed over and computed again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.paths: list[Path] = []
+        hashes: list[Hashes] = []
+        for path in sorted(folder.glob("[!.]*.safetensors")):
+            try:
+                with safe_open(path, framework="numpy") as file:
+                    keys = np.ascontiguousarray(file.get_tensor("hashes"))
+                    n_rows = file.get_slice("values").get_shape()[0]
+            except (SafetensorError, OSError):
+                continue
+            if keys.shape != (n_rows, _HASH_BYTES):
+                continue
+            self.paths.append(path)
+            hashes.append(np.frombuffer(keys.tobytes(), _DTYPE))
+        lengths = [len(h) for h in hashes]
+        joined = np.concatenate(hashes) if hashes else np.zeros(0, _DTYPE)
+        order = np.argsort(joined, kind="stable")
+        self._keys = joined[order]
+        self._shard = np.repeat(np.arange(len(lengths)), lengths)[order]
+        self._row = np.concatenate([np.arange(n) for n in lengths] or [np.zeros(0, np.int64)])[order]
+
+    def known(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Return which hashes are stored."""
+        if len(self._keys) == 0:
+            return np.zeros(len(hashes), np.bool_)
+        place = np.minimum(np.searchsorted(self._keys, hashes), len(self._keys) - 1)
+        return np.asarray(self._keys[place] == hashes)
+
+    def read(
+        self, hashes: Hashes, wanted: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Return the vectors of the wanted hashes (n, dim), all of them stored, and which describe something (n,).
+
+        A vector is absent, and zero, when it is not wanted or was stored as that of something unreadable.
+        """
+        rows = np.flatnonzero(wanted)
+        place = np.searchsorted(self._keys, hashes[rows])
+        values = np.zeros((len(hashes), self.width()), np.float32)
+        present = wanted.copy()
+        for number in np.unique(self._shard[place]):
+            hits = self._shard[place] == number
+            with safe_open(self.paths[number], framework="numpy") as file:
+                values[rows[hits]] = file.get_tensor("values")[self._row[place[hits]]]
+                if "present" in file.keys():  # noqa: SIM118 - the file is no mapping
+                    present[rows[hits]] = file.get_tensor("present")[self._row[place[hits]]] != 0
+        return values, present
+
+    def width(self) -> int:
+        """Return the width of the stored vectors, 0 when there are none."""
+        if not self.paths:
+            return 0
+        with safe_open(self.paths[0], framework="numpy") as file:
+            return int(file.get_slice("values").get_shape()[1])
+
+
+def write_shard(
+    folder: Path,
+    hashes: Hashes,
+    values: npt.NDArray[np.float32],
+    present: npt.NDArray[np.bool_] | None = None,
+) -> None:
+    """Write a new shard.
+
+    Args:
+        folder: The folder of the encoder.
+        hashes: Shape (n,).
+        values: Shape (n, dim).
+        present: Which rows describe something, shape (n,); all when None.
+    """
+    keys = np.frombuffer(hashes.tobytes(), np.uint8).reshape(-1, _HASH_BYTES)
+    tensors: dict[str, npt.NDArray[Any]] = {"hashes": keys.copy(), "values": np.ascontiguousarray(values)}
+    if present is not None:
+        tensors["present"] = present.astype(np.uint8)
+    with atomic_file(folder / f"{uuid.uuid4().hex}.safetensors") as path:
+        save_file(tensors, path)
+
+
+def content_hash(*parts: bytes) -> bytes:
+    """Return a 16-byte hash; of several parts, one that tells where each ends."""
+    if len(parts) > 1:
+        parts = tuple(hashlib.blake2b(part, digest_size=_HASH_BYTES).digest() for part in parts)
+    return hashlib.blake2b(b"".join(parts), digest_size=_HASH_BYTES).digest()
+
+
+def content_hashes(texts: Sequence[str]) -> Hashes:
+    """Return a 16-byte hash per text, shape (n_texts,)."""
+    return as_hashes([content_hash(text.encode("utf-8", "surrogatepass")) for text in texts])
+
+
+def as_hashes(digests: Sequence[bytes]) -> Hashes:
+    """Return 16-byte hashes as an array, shape (n,)."""
+    return np.frombuffer(b"".join(digests), _DTYPE)
