@@ -244,20 +244,31 @@ def test_cycle_rises_to_one_then_falls_to_zero(warmup: float) -> None:
         assert _cycle(warmup / 2, warmup) == pytest.approx(0.52)
 
 
-def test_learning_rate_follows_the_cycle() -> None:
-    rates: list[float] = []
+def rates(config: TrainingConfig) -> list[float]:
+    """Return the learning rate of every step."""
+    found: list[float] = []
     original = torch.optim.AdamW.step
 
     class Watched(torch.optim.AdamW):
         def step(self, *args: object, **kwargs: object) -> None:  # type: ignore[override]
-            rates.append(self.param_groups[0]["lr"])
+            found.append(self.param_groups[0]["lr"])
             original(self, *args, **kwargs)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim, "AdamW", Watched)
-        train(replace(CONFIG, epochs=5, warmup=0.2))
-    assert len(rates) == 20
-    np.testing.assert_allclose(rates, [0.01 * _cycle(number / 20, 0.2) for number in range(20)], rtol=1e-6)
+        train(config)
+    return found
+
+
+def test_learning_rate_follows_the_cycle() -> None:
+    found = rates(replace(CONFIG, epochs=5, warmup=0.2))
+    assert len(found) == 20
+    np.testing.assert_allclose(found, [0.01 * _cycle(number / 20, 0.2) for number in range(20)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.2])
+def test_learning_rate_of_a_constant_schedule_never_changes(warmup: float) -> None:
+    assert rates(replace(CONFIG, schedule="constant", warmup=warmup)) == [0.01] * 20
 
 
 # ---------------------------------------------------------------- refusals
@@ -296,7 +307,9 @@ def test_ranges_of_settings(setting: str, low: float, high: float) -> None:
             TrainingConfig(**{setting: value})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("setting", "value"), [("device", "tpu"), ("precision", "8"), ("device", "")])
+@pytest.mark.parametrize(
+    ("setting", "value"), [("device", "tpu"), ("precision", "8"), ("device", ""), ("schedule", "step")]
+)
 def test_choices_of_settings(setting: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"TrainingConfig.{setting} must be one of"):
         TrainingConfig(**{setting: value})  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from reeltag.errors import ConfigError, ModelError
 from reeltag.progress import Progress, silent
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+SCHEDULES = ("cycle", "constant")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -31,6 +32,7 @@ class TrainingConfig:
         weight_decay: Decoupled, AdamW.
         patience: Stop after so many epochs without a better validation score; the best epoch is kept.
         warmup: Share of the steps in which the learning rate rises.
+        schedule: ``cycle`` lets the learning rate rise and then fall to 0 along a cosine; ``constant`` keeps it.
         device: ``auto`` takes a GPU when there is one.
         precision: As Lightning Fabric names it; ``auto`` takes ``bf16-mixed`` where the device computes in bfloat16 and
             ``32-true`` elsewhere.
@@ -42,6 +44,7 @@ class TrainingConfig:
     weight_decay: float = 0.2
     patience: int = 6
     warmup: float = 0.1
+    schedule: str = "cycle"
     device: str = "auto"
     precision: str = "auto"
 
@@ -55,6 +58,7 @@ class TrainingConfig:
             ("warmup", 0, 0.9),
         ):
             check_range("TrainingConfig", name, getattr(self, name), low, high)
+        check_choice("TrainingConfig", "schedule", self.schedule, SCHEDULES)
         check_choice("TrainingConfig", "device", self.device, DEVICES)
         check_choice("TrainingConfig", "precision", self.precision, PRECISIONS)
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -115,7 +119,8 @@ def fit_network(
                 best = epoch
                 continue
             network.eval()
-            scores.append(evaluate(loop.network))
+            with loop.fabric.autocast():
+                scores.append(evaluate(loop.network))
             if scores[epoch] > scores[best] or epoch == 0:
                 best, best_weights = epoch, copy.deepcopy(network.state_dict())
             elif epoch - best >= config.patience:
@@ -138,11 +143,12 @@ class _Loop:
         optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.network, self.optimizer = self.fabric.setup(network, optimizer)
+        wrapped, self.optimizer = self.fabric.setup(network, optimizer)
+        self.network: nn.Module = wrapped.module  # the wrapper would round the inputs to bfloat16, ids among them
         self.batch_size = config.batch_size
         n_steps = config.epochs * math.ceil(n_titles / config.batch_size)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: _cycle(step / n_steps, config.warmup)
+            self.optimizer, lambda step: 1.0 if config.schedule == "constant" else _cycle(step / n_steps, config.warmup)
         )
 
     def epoch(self, step: Step, order: torch.Tensor) -> float:
@@ -152,7 +158,8 @@ class _Loop:
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
             self.optimizer.zero_grad()
-            loss = step(self.network, rows.to(self.fabric.device))
+            with self.fabric.autocast():
+                loss = step(self.network, rows.to(self.fabric.device))
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise ModelError(f"training: the loss is {value}; lower the learning rate or look for extreme features")

@@ -12,6 +12,16 @@ from reeltag.config import from_json
 from reeltag.features import Block, Features
 from reeltag.models import MODELS, Model, Targets
 
+_FAST: dict[str, Any] = {"sparse_dim": 8, "training": {"epochs": 12, "batch_size": 32, "learning_rate": 0.01}}
+_TRANSFORMER: dict[str, Any] = {
+    "dim": 24,
+    "layers": 1,
+    "heads": 2,
+    "tokens": 2,
+    "modality_dropout": 0.2,
+    "sparse_dim": 8,
+    "training": {"epochs": 24, "batch_size": 32, "learning_rate": 0.006},
+}
 # small and fast settings; a model without an entry is tested with its defaults
 SMALL: dict[str, dict[str, Any]] = {
     "fusion": {
@@ -20,6 +30,15 @@ SMALL: dict[str, dict[str, Any]] = {
         "n_members": 2,
         "training": {"epochs": 12, "batch_size": 32, "learning_rate": 0.01},
     },
+    "early": {"hidden": 24, "dropout": 0.2, **_FAST},
+    "late": {"hidden": 24, "dropout": 0.2, **_FAST},
+    "gmu": {"dim": 24, "dropout": 0.2, **_FAST},
+    "centralnet": {"dim": 24, "dropout": 0.2, **_FAST},
+    "mfn": {"parts": 3, "dim": 16, "hidden": 24, "dropout": 0.2, **_FAST},
+    "refnet": {"hidden": 24, "dropout": 0.2, **_FAST},
+    "mmbt": _TRANSFORMER,
+    "mmgatbt": {"graph_heads": 2, "graph_dim": 8, **_TRANSFORMER},
+    "idkg": {"dim": 24, "n_members": 2, **_FAST},
 }
 N_LABELS = 3
 _WORDS_PER_LABEL = 4

@@ -167,6 +167,52 @@ class CreditProfile:
             seen |= known
         return Block(np.hstack(parts).astype(np.float32), seen)
 
+    def standing(self, catalogue: Catalogue) -> Block:
+        """Return how well the graph knows the people of films: what IDKG's attention teacher reads.
+
+        Two columns: how many credited people have another film in the graph, and the sum of their links (the degree V
+        of seed 001, equation 6): to every film, its labels and its people of the other roles, counted film by film.
+        A film of the graph is left out of its own people's links, unless ``leave_one_out`` is off.
+
+        Args:
+            catalogue: The films.
+
+        Returns:
+            A block (n_films, 2); a film none of whose people is known is absent.
+        """
+        in_graph = positions(catalogue.frame["id"], self._film_ids)
+        n_labels = np.asarray(self._fitted().sum(axis=1)).ravel()
+        n_people = {role: np.asarray(films.sum(axis=1)).ravel() for role, films in self._films_of.items()}
+        out = np.zeros((len(catalogue), 2), np.float32)
+        for role, films_of in self._films_of.items():
+            links = 1 + n_labels + sum(n for other, n in n_people.items() if other != role)  # of a person, per film
+            degrees = films_of.T @ links
+            credits = self._credits(role, catalogue)
+            own, _ = self._own(role, credits, in_graph)
+            there = credits.person >= 0
+            person, row, own = credits.person[there], credits.row[there], own[there]
+            degree = degrees[person] - own * links[in_graph[row]]
+            known = self._n_films[role][person] - own > 0
+            out[:, 0] += np.bincount(row[known], minlength=len(out))
+            out[:, 1] += np.bincount(row[known], degree[known], minlength=len(out))
+        return Block(out, out[:, 0] > 0)
+
+    def people(self, catalogue: Catalogue) -> Block:
+        """Return which people of the graph stand in the credits of films: 0 and 1, sparse, (n_films, n_people).
+
+        The people of one role after the other; whoever has two roles has two columns.
+        """
+        self._fitted()
+        parts = []
+        for role, films_of in self._films_of.items():
+            credits = self._credits(role, catalogue)
+            known = credits.person >= 0
+            ones = np.ones(int(known.sum()), np.float32)
+            shape = (len(catalogue), films_of.shape[1])
+            parts.append(sp.csr_matrix((ones, (credits.row[known], credits.person[known])), shape=shape))
+        values = sp.hstack(parts).tocsr()
+        return Block(values, np.diff(values.indptr) > 0)
+
     def relations(self, catalogue: Catalogue, row: int) -> list[PersonRelation]:
         """Return what the graph knows of each credited person of one film, the film itself left out."""
         self._fitted()

@@ -212,6 +212,7 @@ class SumCredits:
         self._people = pl.Series("person", [], dtype=pl.String)
         self._film_ids: Sequence[str] = ()
         self._vectors: npt.NDArray[np.float16] | None = None
+        self._label_vectors = np.zeros((0, 0), np.float32)
 
     def fit(
         self, catalogue: Catalogue, targets: npt.NDArray[np.float32], *, seed: int = 0, progress: Progress = silent
@@ -223,8 +224,15 @@ class SumCredits:
         people = np.flatnonzero(graph.entities["kind"] == "person")
         self._people = graph.entities["key"].gather(people).alias("person")
         self._vectors = trained.vectors(people).numpy().astype(np.float16)
+        self._label_vectors = _label_vectors(trained, targets.shape[1])
         self._film_ids = catalogue.ids
         return self
+
+    @property
+    def label_vectors(self) -> npt.NDArray[np.float32]:
+        """Vectors of the labels in the embedding, (n_labels, dim); 0 for a label that no film of the graph has."""
+        self._fitted()
+        return self._label_vectors
 
     @property
     def dim(self) -> int:
@@ -251,7 +259,7 @@ class SumCredits:
     def save(self, folder: Path) -> None:
         """Write the vectors and whose they are."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_file({"vectors": self._fitted()}, folder / "sum.safetensors")
+        save_file({"vectors": self._fitted(), "labels": self._label_vectors}, folder / "sum.safetensors")
         pl.DataFrame({"person": self._people}).write_parquet(folder / "people.parquet")
         pl.DataFrame({"id": self._film_ids}).write_parquet(folder / "films.parquet")
         write_json(folder / "sum.json", to_json(_Stored(config=self.config, roles=self.roles)))
@@ -263,7 +271,8 @@ class SumCredits:
         credits = cls(stored.config, stored.roles)
         credits._people = pl.read_parquet(folder / "people.parquet")["person"]
         credits._film_ids = pl.read_parquet(folder / "films.parquet")["id"].to_list()
-        credits._vectors = load_file(folder / "sum.safetensors")["vectors"]
+        tensors = load_file(folder / "sum.safetensors")
+        credits._vectors, credits._label_vectors = tensors["vectors"], tensors["labels"]
         return credits
 
     def _fitted(self) -> npt.NDArray[np.float16]:
@@ -316,6 +325,13 @@ def link_scores(
         )
         out[start : start + len(asked), there] = (torch.log_softmax(scores, -1) - prior).numpy()
     return out
+
+
+def _label_vectors(embedding: GraphEmbedding, n_labels: int) -> npt.NDArray[np.float32]:
+    found = _ids_of(embedding.graph, pl.Series([str(label) for label in range(n_labels)]), "genre")
+    vectors = embedding.vectors(np.maximum(found, 0)).numpy().astype(np.float32)
+    vectors[found < 0] = 0
+    return vectors
 
 
 def pool_people(

@@ -2,19 +2,58 @@
 
 from __future__ import annotations
 
+from reeltag.models.centralnet import CentralNetConfig, CentralNetModel
 from reeltag.models.contract import Model, Targets, Validation
+from reeltag.models.early import EarlyConfig, EarlyModel
 from reeltag.models.fusion import FusionConfig, FusionModel
+from reeltag.models.gmu import GmuConfig, GmuModel
+from reeltag.models.idkg import IdkgConfig, IdkgModel
+from reeltag.models.late import LateConfig, LateModel
 from reeltag.models.linear import LinearConfig, LinearModel
+from reeltag.models.mfn import MfnConfig, MfnModel
+from reeltag.models.mmbt import MmbtConfig, MmbtModel
+from reeltag.models.mmgatbt import MmgatbtConfig, MmgatbtModel
+from reeltag.models.refnet import RefNetConfig, RefNetModel
 
-MODELS: dict[str, type[Model]] = {"linear": LinearModel, "fusion": FusionModel}
+MODELS: dict[str, type[Model]] = {
+    "linear": LinearModel,
+    "fusion": FusionModel,
+    "early": EarlyModel,
+    "late": LateModel,
+    "gmu": GmuModel,
+    "centralnet": CentralNetModel,
+    "mfn": MfnModel,
+    "refnet": RefNetModel,
+    "mmbt": MmbtModel,
+    "mmgatbt": MmgatbtModel,
+    "idkg": IdkgModel,
+}
 
 __all__ = [
     "MODELS",
+    "CentralNetConfig",
+    "CentralNetModel",
+    "EarlyConfig",
+    "EarlyModel",
     "FusionConfig",
     "FusionModel",
+    "GmuConfig",
+    "GmuModel",
+    "IdkgConfig",
+    "IdkgModel",
+    "LateConfig",
+    "LateModel",
     "LinearConfig",
     "LinearModel",
+    "MfnConfig",
+    "MfnModel",
+    "MmbtConfig",
+    "MmbtModel",
+    "MmgatbtConfig",
+    "MmgatbtModel",
     "Model",
+    "RefNetConfig",
+    "RefNetModel",
     "Targets",
     "Validation",
 ]

@@ -45,6 +45,7 @@ class Model(Protocol):
         targets: Targets,
         *,
         validation: Validation | None = None,
+        label_vectors: npt.NDArray[np.float32] | None = None,
         progress: Progress = silent,
     ) -> Self:
         """Learn from titles whose labels are known, forgetting any earlier fit.
@@ -53,6 +54,7 @@ class Model(Protocol):
             features: Features of the training titles.
             targets: 0 and 1, shape (n_titles, n_labels).
             validation: Held-out titles for early stopping.
+            label_vectors: What a graph embedding says of every label, (n_labels, dim); most models have no use for it.
             progress: Called as the work advances.
         """
 
@@ -61,6 +63,9 @@ class Model(Protocol):
 
     def explain(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:
         """Return per modality how far its presence moves the log-odds of each label, (n_titles, n_labels)."""
+
+    def attention(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what every modality counts in the fusion, in [0, 1], (n_titles,); empty for models without."""
 
     def embed(self, features: Features) -> npt.NDArray[np.float32]:
         """Return unit vectors (n_titles, dim) in which titles with like labels lie near each other."""

@@ -74,6 +74,7 @@ class LinearModel:
         targets: Targets,
         *,
         validation: Validation | None = None,
+        label_vectors: npt.NDArray[np.float32] | None = None,  # noqa: ARG002
         progress: Progress = silent,
     ) -> Self:
         """Fit one regression per label; a label that all or none of the titles have gets its base rate.
@@ -130,6 +131,10 @@ class LinearModel:
             modality = modality_of(name)
             out[modality] = out[modality] + change if modality in out else change
         return out
+
+    def attention(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:  # noqa: ARG002
+        """Return nothing: a regression weighs no modality as a whole."""
+        return {}
 
     def embed(self, features: Features) -> npt.NDArray[np.float32]:
         """Return the log-odds as unit vectors (n_titles, n_labels)."""

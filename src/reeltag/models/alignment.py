@@ -1,0 +1,55 @@
+"""From blocks of any widths to one vector per modality: batch normalisation and a linear map (seed 001, equation 5)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from reeltag.models.layout import Layout, Rows
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that a batch of one title passes by its running figures."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x (n, width) normalised over the batch in training, by the running figures otherwise."""
+        if self.training and len(x) > 1:
+            return super().forward(x.float())
+        return functional.batch_norm(x.float(), self.running_mean, self.running_var, self.weight, self.bias)
+
+
+class Alignment(nn.Module):
+    """One vector per modality: ``h(x) = project(batchnorm(x))``.
+
+    The blocks of one modality are put side by side, which is the sum of their linear maps. The vector of an absent
+    modality is 0.
+
+    Args:
+        layout: Blocks.
+        dim: Width of the vectors.
+        batch_norm: Normalise every column over the batch.
+        dropout: Of the inputs.
+        masked: Leave absent blocks out. Without, they go through as zero vectors, as in the published IDKG, so that
+            they become the map's bias.
+    """
+
+    def __init__(
+        self, layout: Layout, dim: int, *, batch_norm: bool = True, dropout: float = 0.0, masked: bool = True
+    ) -> None:
+        super().__init__()
+        self.masked = masked
+        self.norms = nn.ModuleList(BatchNorm(width) if batch_norm else nn.Identity() for width in layout.widths)
+        self.maps = nn.ModuleList(nn.Linear(width, dim) for width in layout.widths)
+        self.dropout = nn.Dropout(dropout)
+        self._places = [layout.blocks_of(modality) for modality in layout.modalities]
+
+    def forward(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the vectors (n, n_modalities, dim) and which modalities are present (n, n_modalities)."""
+        mapped = []
+        for place, block in enumerate(rows.blocks):
+            x = self.maps[place](self.dropout(self.norms[place](block)))  # (n, dim)
+            mapped.append(x * rows.present[:, place : place + 1] if self.masked else x)
+        vectors = [torch.stack([mapped[place] for place in places]).sum(dim=0) for places in self._places]
+        present = [rows.present[:, list(places)].amax(dim=1) for places in self._places]
+        return torch.stack(vectors, dim=1), torch.stack(present, dim=1)
