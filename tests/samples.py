@@ -94,6 +94,13 @@ TINY = {
 }  # fmt: skip
 
 
+SETTINGS: dict[str, dict[str, Any]] = {
+    "fusion": TINY,
+    "idkg": {name if name != "hidden" else "dim": value for name, value in TINY.items()},
+    "linear": {"n_threads": 1, "c": 10.0},
+}
+
+
 TINY_LINKS = LinkCreditConfig(
     folds=2,
     embedding=EmbeddingConfig(
@@ -119,7 +126,7 @@ def quick_recipe(
     return Recipe(
         name=f"quick-{model}",
         model=model,
-        model_settings={"fusion": TINY, "linear": {"n_threads": 1, "c": 10.0}}[model] | settings,
+        model_settings=SETTINGS[model] | settings,
         labels=LabelConfig(field=field, min_count=3),
         features=FeatureConfig(
             modalities=modalities,
@@ -140,9 +147,9 @@ def sample() -> Catalogue:
 
 
 @cache
-def fitted(model: str = "linear") -> Tagger:
+def fitted(model: str = "linear", credit_features: tuple[str, ...] = ("profile",)) -> Tagger:
     """Return a tagger fitted on the sample; shared by tests that only read from it."""
-    return Tagger(quick_recipe(model)).fit(sample())
+    return Tagger(quick_recipe(model, credit_features=credit_features)).fit(sample())
 
 
 def files_of(folder: Path, *but: str) -> dict[str, bytes]:

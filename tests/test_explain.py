@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import re
+from dataclasses import replace
+from html import escape
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from reeltag.catalogue import Catalogue
+from reeltag.catalogue.posters import poster_folder
 from reeltag.errors import CatalogueError
 from reeltag.explain import Explanation, LabelEvidence, Neighbourhood
+from reeltag.explain_page import explanation_to_html
 from reeltag.features import Block, Features
 from reeltag.recipes import FeatureConfig
 from reeltag.tagger import Tagger
@@ -210,6 +219,83 @@ def test_limit_of_neighbours_is_kept(limit: int, kept: int) -> None:
     assert len(tagger.explain(sample(), TITLE).neighbours) == min(kept, 5)
 
 
+# attention
+
+
+def taught() -> Tagger:
+    return fitted("idkg", credit_features=("profile", "standing"))
+
+
+def test_attention_is_the_models_and_its_target_the_teachers() -> None:
+    tagger = taught()
+    features = tagger.features(catalogue([row_of(TITLE)]))
+    told = tagger.explain(sample(), TITLE).attention
+    assert told is not None
+    model = tagger.fitted.model
+    assert told.weights == {name: pytest.approx(float(v[0])) for name, v in model.attention(features).items()}
+    assert list(told.weights) == ["plot", "title", "year", "credits"]
+    assert told.teacher == pytest.approx(float(model.teacher(features)[0]))  # type: ignore[attr-defined]
+    assert told.n_people == features.blocks["credits.standing"].values[0, 0] > 0
+
+
+def test_attention_of_an_absent_modality_is_not_told() -> None:
+    told = explain_row(taught(), {**row_of(TITLE), "plot": None, "directors": None, "cast": None}).attention
+    assert told is not None
+    assert list(told.weights) == ["title", "year"]
+    assert (told.teacher, told.n_people) == (0, 0)
+
+
+def test_models_without_attention_tell_none() -> None:
+    assert fitted("fusion").explain(sample(), TITLE).attention is None
+    untaught = fitted("idkg").explain(sample(), TITLE).attention
+    assert untaught is not None
+    assert untaught.teacher is None
+
+
+def test_effects_of_people_count_every_block_of_the_credits() -> None:
+    tagger = taught()
+    explanation = tagger.explain(sample(), TITLE, n_labels=4)
+    film = row_of(TITLE)
+    whole = own_scores(tagger, tagger.features(catalogue([film])))[0]
+    person = explanation.people[0]
+    less = {**film, person.role: [name for name in film[person.role] if name != person.person]}
+    without = own_scores(tagger, tagger.features(catalogue([less])))[0]
+    for label, effect in person.effects.items():
+        column = tagger.labels.column(label)
+        assert effect == pytest.approx(whole[column] - without[column], abs=2e-3)
+
+
+# the page
+
+
+def test_page_shows_everything_and_loads_nothing() -> None:
+    tagger = taught()
+    explanation = tagger.explain(sample(), TITLE)
+    page = explanation_to_html(explanation, sample())
+    film = row_of(TITLE)
+    assert explanation.attention is not None
+    for text in (
+        film["title"], film["plot"], str(film["year"]), *(entry.label for entry in explanation.labels),
+        *(person.person for person in explanation.people), *(near.title for near in explanation.neighbours),
+        f"{explanation.attention.teacher:.3f}", *(f"{w:.3f}" for w in explanation.attention.weights.values()),
+    ):  # fmt: skip
+        assert escape(str(text), quote=False) in page, text
+    assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+    assert "<img" not in page
+
+
+def test_page_shows_the_poster_and_escapes_what_it_is_told(tmp_path: Path) -> None:
+    png = io.BytesIO()
+    Image.new("RGB", (12, 18), "red").save(png, "PNG")
+    (tmp_path / f"{TITLE}.png").write_bytes(png.getvalue())
+    film = catalogue([{**row_of(TITLE), "title": "<script>alert(1)</script>"}])
+    film = replace(film, posters=poster_folder(tmp_path))
+    page = explanation_to_html(fitted("linear").explain(film, TITLE), film)
+    assert base64.b64encode(png.getvalue()).decode() in page
+    assert "<script" not in page
+    assert 'id="attention"' not in page
+
+
 # JSON
 
 
@@ -221,6 +307,7 @@ def test_to_json_goes_through_json(model: str) -> None:
     assert back == json.loads(json.dumps(data))
     assert set(back) == {
         "id", "title", "year", "present", "absent", "labels", "people", "neighbours", "abstained",
+        "attention",
     }  # fmt: skip
     assert [label["applies"] for label in back["labels"]] == [label.applies for label in explanation.labels]
     assert back["people"][0]["effects"] == explanation.people[0].effects

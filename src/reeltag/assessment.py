@@ -152,18 +152,20 @@ def mistakes(subject: Subject, probabilities: npt.NDArray[np.float32], n: int = 
             wrong=entry,
             title=titles[entry.row] or entry.film_id,
             year=int(years[entry.row]) if np.isfinite(years[entry.row]) else None,
-            plot=_shortened(plots[entry.row]),
-            poster=_data_uri(posters.get(entry.film_id)),
+            plot=shortened(plots[entry.row]),
+            poster=data_uri(posters.get(entry.film_id)),
         )
         for entry in wrong
     )
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a plot cut after a whole word to a length that fits beside a poster."""
     return text if len(text) <= _PLOT_CHARACTERS else text[: _PLOT_CHARACTERS - 1].rsplit(" ", 1)[0] + "…"
 
 
-def _data_uri(image: bytes | None) -> str | None:
+def data_uri(image: bytes | None) -> str | None:
+    """Return an image as a data URI; None when there is none, or its kind is not one that browsers show."""
     kind = _IMAGE_TYPES.get(image[:2]) if image else None
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}" if image and kind else None
 

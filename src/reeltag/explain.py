@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ import polars as pl
 from safetensors.numpy import load_file, save_file
 
 from reeltag.catalogue import PEOPLE_FIELDS, Catalogue
-from reeltag.features import Features
+from reeltag.features import Block, Features
 from reeltag.graph.credits import CreditProfile, PersonRelation
-from reeltag.graph.link_credits import LinkCredits, SumCredits
-from reeltag.models import Model
+from reeltag.models import IdkgModel, Model
 from reeltag.models.contract import log_odds
+from reeltag.models.idkg import STANDING
+from reeltag.predictions import Predictions
 
 _SHOWN_LABELS = 3
 
@@ -76,8 +77,26 @@ class Neighbour:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttentionEvidence:
+    """What each modality counts in the fusion of one title.
+
+    Attributes:
+        weights: Per modality that the title has, in [0, 1].
+        teacher: What the attention teacher asks for the credits (IDKG, equation 6); None without a teacher.
+        n_people: Credited people that the graph knows from other films; None without a teacher.
+    """
+
+    weights: dict[str, float]
+    teacher: float | None = None
+    n_people: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """Everything that can be said about the labels of one title, surest label first."""
+    """Everything that can be said about the labels of one title, surest label first.
+
+    ``attention`` is None for models that weigh no modalities.
+    """
 
     id: str
     title: str
@@ -87,6 +106,7 @@ class Explanation:
     labels: tuple[LabelEvidence, ...]
     people: tuple[PersonEvidence, ...]
     neighbours: tuple[Neighbour, ...]
+    attention: AttentionEvidence | None = None
 
     @property
     def abstained(self) -> bool:
@@ -164,7 +184,7 @@ def people_evidence(
     *,
     labels: Sequence[str],
     columns: Sequence[int],
-    links: Mapping[str, LinkCredits | SumCredits],
+    readers: Mapping[str, Callable[[Catalogue], Block]],
 ) -> tuple[PersonEvidence, ...]:
     """Leave each credited person of a film out in turn.
 
@@ -175,7 +195,7 @@ def people_evidence(
         film: The film (one title).
         labels: All labels, in column order.
         columns: Columns of the labels whose effects are reported.
-        links: What else the model reads of the credits, by the name of the feature.
+        readers: What makes each block of the credits, by the name of the block.
 
     Returns:
         One entry per credit, those that move the labels most first.
@@ -185,7 +205,7 @@ def people_evidence(
         return ()
     variants = [_without(film.frame, relation) for relation in relations]
     edited = replace(film, frame=pl.concat(variants))
-    blocks = {f"credits.{name}": read.transform(edited) for name, read in {"profile": credits, **links}.items()}
+    blocks = {name: read(edited) for name, read in readers.items()}
     repeated = features.take(np.zeros(len(relations), np.int64))
     changed = Features(repeated.ids, {**repeated.blocks, **blocks})
     whole = log_odds(model.predict_proba(features))
@@ -193,6 +213,36 @@ def people_evidence(
     names = [labels[column] for column in columns]
     order = np.argsort(-np.abs(effects[:, list(columns)]).sum(axis=1), kind="stable")
     return tuple(_person(relations[row], effects[row, list(columns)], names, labels) for row in order)
+
+
+def evidence_in_words(moves: Mapping[str, npt.NDArray[np.float32]], predictions: Predictions) -> tuple[str, ...]:
+    """Return what speaks for the surest label of every title, such as ``Horror: plot +2.1, year -0.4``.
+
+    Args:
+        moves: Per modality how far it moves the log-odds, (n_titles, n_labels).
+        predictions: The titles.
+    """
+    texts = []
+    for row, top in enumerate(predictions.likeliest(1)):
+        label = top[0][0]
+        column = predictions.labels.index(label)
+        shares = {modality: float(change[row, column]) for modality, change in moves.items()}
+        told = [f"{m} {v:+.1f}" for m, v in sorted(shares.items(), key=lambda item: -abs(item[1])) if abs(v) >= 0.05]
+        texts.append(f"{label}: {', '.join(told)}" if told else "")
+    return tuple(texts)
+
+
+def attention_evidence(model: Model, features: Features) -> AttentionEvidence | None:
+    """Return what each modality counts for one title, and what the teacher asks; None for models without attention."""
+    attention = model.attention(features)
+    if not attention:
+        return None
+    weights = {name: float(values[0]) for name, values in attention.items() if features.present(name)[0]}
+    teacher = model.teacher(features) if isinstance(model, IdkgModel) else None
+    if teacher is None or STANDING not in features.blocks:
+        return AttentionEvidence(weights=weights)
+    n_people = int(features.blocks[STANDING].values[0, 0])
+    return AttentionEvidence(weights=weights, teacher=float(teacher[0]), n_people=n_people)
 
 
 def _without(frame: pl.DataFrame, relation: PersonRelation) -> pl.DataFrame:

@@ -19,7 +19,15 @@ from reeltag.config import check_choice, check_range
 from reeltag.encoders.store import FeatureStore
 from reeltag.errors import NotFittedError, SplitError
 from reeltag.evaluation import Report
-from reeltag.explain import Explanation, LabelEvidence, Neighbourhood, PersonEvidence, people_evidence
+from reeltag.explain import (
+    Explanation,
+    LabelEvidence,
+    Neighbourhood,
+    PersonEvidence,
+    attention_evidence,
+    evidence_in_words,
+    people_evidence,
+)
 from reeltag.features import Features
 from reeltag.labels import LabelSpace
 from reeltag.leaks import check_fitted
@@ -115,7 +123,8 @@ class Tagger:
         learned = features.take(range(n))
         held_out = Validation(features=features.take(range(n, len(features))), targets=targets[validation])
         model = MODELS[config.model](config.model_config(), seed=self.seed)
-        model.fit(learned, targets[training], validation=held_out, progress=progress)
+        vectors = pipeline.label_vectors
+        model.fit(learned, targets[training], validation=held_out, label_vectors=vectors, progress=progress)
         calibrator = Calibrator(config.calibration).fit(model.predict_proba(held_out.features), held_out.targets)
         ids = {"training": catalogue.take(training).ids, "validation": catalogue.take(validation).ids}
         self._fitted = _Fitted(
@@ -192,7 +201,7 @@ class Tagger:
         )
         if not evidence:
             return predictions
-        return replace(predictions, evidence=tuple(self._evidence(features, predictions)))
+        return replace(predictions, evidence=evidence_in_words(fitted.model.explain(features), predictions))
 
     def evaluate(self, catalogue: Catalogue, split: str = "test", *, progress: Progress = silent) -> Assessment:
         """Measure the tagger on a split.
@@ -276,9 +285,11 @@ class Tagger:
         moves = fitted.model.explain(features)
         names = fitted.labels.labels
         people: tuple[PersonEvidence, ...] = ()
-        credits, links = fitted.pipeline.credits, fitted.pipeline.credit_links
+        credits, readers = fitted.pipeline.credits, fitted.pipeline.credit_readers
         if credits is not None:
-            people = people_evidence(fitted.model, credits, features, film, labels=names, columns=shown, links=links)
+            people = people_evidence(
+                fitted.model, credits, features, film, labels=names, columns=shown, readers=readers
+            )
         year = film.years()[0]
         present = tuple(m for m in features.modalities if features.present(m)[0])
         return Explanation(
@@ -297,6 +308,7 @@ class Tagger:
                 for c in shown
             ),
             people=people,
+            attention=attention_evidence(fitted.model, features),
             neighbours=fitted.neighbours.nearest(fitted.model.embed(features)[0], title_id, n_neighbours),
         )
 
@@ -366,20 +378,6 @@ class Tagger:
     def labels(self) -> LabelSpace:
         """The label space."""
         return self.fitted.labels
-
-    def _evidence(self, features: Features, predictions: Predictions) -> list[str]:
-        moves = self.fitted.model.explain(features)
-        likeliest = predictions.likeliest(1)
-        texts = []
-        for row, top in enumerate(likeliest):
-            label = top[0][0]
-            column = self.labels.column(label)
-            shares = {modality: float(change[row, column]) for modality, change in moves.items()}
-            told = [
-                f"{m} {v:+.1f}" for m, v in sorted(shares.items(), key=lambda item: -abs(item[1])) if abs(v) >= 0.05
-            ]
-            texts.append(f"{label}: {', '.join(told)}" if told else "")
-        return texts
 
 
 def _rows(splits: SplitAssignment, split: str, lists: Sequence[Sequence[str]], source: str) -> npt.NDArray[np.int64]:

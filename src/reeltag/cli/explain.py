@@ -19,7 +19,7 @@ from reeltag.cli.options import (
 from reeltag.cli.show import say, say_json, table
 
 if TYPE_CHECKING:
-    from reeltag.explain import Explanation
+    from reeltag.explain import AttentionEvidence, Explanation
 
 _SHOWN_PEOPLE = 8
 
@@ -32,6 +32,9 @@ def explain(
         typer.Option(help="Catalogue that holds the title (default: the one trained on).", show_default=False),
     ] = None,
     neighbours: Annotated[int, typer.Option(help="Nearest training titles shown.", min=0)] = 5,
+    html: Annotated[
+        Path | None, typer.Option(help="Write it as a page too, with the poster.", show_default=False)
+    ] = None,
     maps: Maps = None,
     posters: PosterPaths = None,
     separator: Separator = "|",
@@ -40,6 +43,8 @@ def explain(
 ) -> None:
     """Say which modality, which credits and which like titles speak for the labels of a title."""
     from reeltag.errors import CatalogueError
+    from reeltag.explain_page import explanation_to_html
+    from reeltag.files import atomic_file
     from reeltag.tagger import Tagger
 
     trained = Tagger.from_pretrained(tagger, cache=cache)
@@ -48,10 +53,15 @@ def explain(
         raise CatalogueError(f"{path}: the catalogue this tagger was trained on is not there; give --catalogue")
     films = read_catalogue(path, maps=maps, posters=posters, separator=separator)
     explanation = trained.explain(films, title_id, n_neighbours=neighbours)
+    if html is not None:
+        with atomic_file(html) as temporary:
+            temporary.write_text(explanation_to_html(explanation, films), encoding="utf-8")
     if as_json:
         say_json(explanation.to_json())
-    else:
-        show_explanation(explanation)
+        return
+    show_explanation(explanation)
+    if html is not None:
+        say(f"page: {html}")
 
 
 def show_explanation(explanation: Explanation) -> None:
@@ -73,6 +83,8 @@ def show_explanation(explanation: Explanation) -> None:
         for entry in explanation.labels
     ]
     table("Labels; what each modality adds to the log-odds", ["label", "probability", "threshold", *modalities], rows)
+    if explanation.attention is not None:
+        show_attention(explanation.attention)
     if explanation.people:
         names = [entry.label for entry in explanation.labels[:3]]
         rows = [
@@ -93,3 +105,11 @@ def show_explanation(explanation: Explanation) -> None:
             for n in explanation.neighbours
         ]
         table("Nearest training titles", ["title", "labels", "similarity"], rows, left=(0, 1))
+
+
+def show_attention(attention: AttentionEvidence) -> None:
+    """Print what every modality counts, and what the teacher asks for the credits."""
+    rows = [[modality, f"{weight:.3f}"] for modality, weight in attention.weights.items()]
+    if attention.teacher is not None:
+        rows.append([f"credits, teacher's target ({attention.n_people} people known)", f"{attention.teacher:.3f}"])
+    table("Attention; how much each modality counts, 0 to 1", ["modality", "weight"], rows)
