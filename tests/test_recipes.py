@@ -62,7 +62,9 @@ def test_there_is_a_recipe_per_model() -> None:
 
 
 def test_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match=r"recipe 'idgk' is unknown; known: linear, fusion, or a file FILE\.json"):
+    with pytest.raises(
+        ConfigError, match=rf"recipe 'idgk' is unknown; known: {', '.join(RECIPES)}, or a file FILE\.json"
+    ):
         recipe("idgk")
 
 
@@ -74,7 +76,7 @@ def test_unknown_recipe_names_the_known_ones() -> None:
         ("features.credits.colour", 1, r"recipe\.features\.credits: unknown setting 'colour'"),
         ("model_settings.colour", 1, "fusion settings: unknown setting 'colour'"),
         ("model_settings.training.colour", 1, r"fusion settings\.training: unknown setting 'colour'"),
-        ("model", "transformer", r"Recipe\.model must be one of linear, fusion; got 'transformer'"),
+        ("model", "transformer", rf"Recipe\.model must be one of {', '.join(MODELS)}; got 'transformer'"),
         ("neighbours", -1, r"Recipe\.neighbours must be between 0 and 1e\+08; got -1"),
         ("neighbours", "many", r"recipe\.neighbours: must be of type int; got 'many'"),
         ("labels.min_count", 0, "LabelConfig.min_count must be at least 1; got 0"),

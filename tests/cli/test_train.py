@@ -9,6 +9,8 @@ from PIL import Image
 
 from reeltag.cli.train import build_recipe
 from reeltag.errors import ConfigError
+from reeltag.models import MODELS
+from reeltag.recipes import RECIPES
 from reeltag.tagger import Tagger
 
 from .runner import Commands
@@ -87,7 +89,7 @@ def test_mistakes(reeltag: Commands) -> None:
     bad = ("train", "films.jsonl", "--out", "x")
     columns = "id, title, year, plot, directors, cast, genres, moods, keywords, split"
     for words, because in (
-        (("--recipe", "idgk"), "recipe 'idgk' is unknown; known: linear, fusion, or a file FILE.json"),
+        (("--recipe", "idgk"), f"recipe 'idgk' is unknown; known: {', '.join(RECIPES)}, or a file FILE.json"),
         (("--recipe", "idgk.json"), "recipe file 'idgk.json' does not exist"),
         (("--labels", "vibes"), f"films.jsonl: label column 'vibes' does not exist; columns: {columns}"),
         (("--set", "labels.min_count"), "--set takes PATH=VALUE; got 'labels.min_count'"),
@@ -95,7 +97,7 @@ def test_mistakes(reeltag: Commands) -> None:
          "features, splits, calibration, neighbours"),
         (("--set", "name.x=1"), "--set: there is no setting 'name.x'; at that place: none"),
         (("--set", "labels.min_count=many"), "recipe.labels.min_count: must be of type int; got 'many'"),
-        (("--set", "model=svm"), "Recipe.model must be one of linear, fusion; got 'svm'"),
+        (("--set", "model=svm"), f"Recipe.model must be one of {', '.join(MODELS)}; got 'svm'"),
         (("--modalities", "plot,smell"),
          "FeatureConfig.modalities must be one of plot, title, year, credits, poster, joint; got 'smell'"),
         (("--plot-encoder", "bert"), "text encoder 'bert' is unknown; known: tfidf, minilm, sentence:MODEL, "

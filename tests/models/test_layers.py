@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from reeltag.losses import LOSSES, bce
+from reeltag.models import MODELS
 from reeltag.models.layers import (
     Maxout,
     branch_losses,
@@ -14,6 +15,7 @@ from reeltag.models.layers import (
     or_prior,
     perceptron,
     present_modalities,
+    rival_training,
     side_by_side,
 )
 
@@ -82,3 +84,14 @@ def test_branch_losses_of_nobody_are_zero_with_a_gradient(loss: str) -> None:
     found.backward()
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("name", ["early", "late", "gmu", "centralnet", "mfn", "refnet", "mmbt", "mmgatbt"])
+def test_rivals_are_single_networks_that_hide_nothing(name: str) -> None:
+    config = MODELS[name].config_class()
+    assert (config.n_members, config.modality_dropout, config.loss, config.class_weights) == (1, 0.0, "bce", 0.0)
+    assert config.training.schedule == "cycle"
+    assert config.training.weight_decay == 0.01
+    assert config.training.batch_size == 64
+    if not name.startswith("mm"):
+        assert config.training == rival_training()

@@ -6,6 +6,7 @@ import os
 
 import typer
 
+from reeltag.cli.benchmark import benchmark
 from reeltag.cli.check import check
 from reeltag.cli.compare import compare
 from reeltag.cli.demo import demo
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, check, train, evaluate, compare, tag, explain):
+for command in (demo, check, train, evaluate, compare, tag, explain, benchmark):
     app.command()(command)
 app.add_typer(graph)
 

@@ -1,0 +1,153 @@
+"""Runs what is not there yet of a benchmark, and writes its report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from reeltag.benchmark.cases import cases_page, choose_cases
+from reeltag.benchmark.entries import Benchmark, Entry, benchmark
+from reeltag.benchmark.figures import curve_chart, label_chart
+from reeltag.benchmark.inputs import Inputs
+from reeltag.benchmark.markdown import to_markdown
+from reeltag.benchmark.protocols import Partition, partition
+from reeltag.benchmark.report import BenchmarkReport, Row, tests_against
+from reeltag.benchmark.runs import Outcome, RunFolder
+from reeltag.benchmark.settings import BenchmarkConfig, model_settings
+from reeltag.catalogue import Catalogue
+from reeltag.features import modality_of
+from reeltag.files import atomic_file, write_json
+from reeltag.progress import Progress, silent
+
+
+def run_benchmark(
+    recipe: str | Benchmark,
+    catalogue: Catalogue,
+    out: Path,
+    config: BenchmarkConfig | None = None,
+    *,
+    command: str = "",
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> BenchmarkReport:
+    """Run what is not there yet of a benchmark, and write its report.
+
+    Args:
+        recipe: Name of a benchmark, or one of your own.
+        catalogue: Titles with labels.
+        out: Folder of the report (``RECIPE-PROTOCOL.md``, ``.json``, and ``.svg`` or ``.html``), of the runs (``runs``)
+            and of the graph embeddings (``graphs``); several benchmarks may share it.
+        config: How it is run; the defaults when None.
+        command: The command that was given, for the report.
+        cache: Folder for vectors of pre-trained encoders; the user's cache folder when None.
+        progress: Called as the work advances.
+
+    Returns:
+        The report, every figure in it.
+
+    Raises:
+        ConfigError: There is no such benchmark, entry, model or setting.
+        SplitError: There are no training, validation or test titles with a label.
+        LabelError: No label is frequent enough.
+    """
+    config = config or BenchmarkConfig()
+    chosen = benchmark(recipe) if isinstance(recipe, str) else recipe
+    entries = chosen.select(config.only)
+    settings = model_settings(entries, config.models)
+    background = config.features.credits.background
+    part = partition(catalogue, config.labels, config.splits, config.protocol, background=background, progress=progress)
+    inputs = Inputs(catalogue, part, config, folder=out / "graphs", cache=cache, progress=progress)
+    runs = RunFolder(out / "runs", inputs, settings)
+    reasons = {entry.label: inputs.why_not(entry) for entry in entries}
+    running = [entry for entry in entries if not reasons[entry.label]]
+    outcomes, n_trained = _run_all(running, config.n_seeds, runs, progress)
+    reference, truth = outcomes.get(chosen.reference), part.targets[part.test]
+    rows = []
+    for entry in entries:
+        found = outcomes.get(entry.label, [])
+        tests = {}
+        if reference and found and entry.label != chosen.reference:
+            tests = tests_against(reference, found, truth, part.labels.labels, config.bootstrap)
+        row = Row(entry=entry, why_not=reasons[entry.label], runs=tuple(o.run for o in found), tests=tests)
+        rows.append(row)
+    report = BenchmarkReport(
+        benchmark=chosen,
+        config=config,
+        rows=tuple(rows),
+        facts=_facts(inputs, Path(catalogue.source).name, rows, command),
+        titles=part.counts,
+        overlaps=part.overlaps,
+        labels={name: int(n) for name, n in zip(part.labels.labels, part.targets[part.train].sum(axis=0), strict=True)},
+        n_trained=n_trained,
+        files={kind: f"{chosen.name}-{config.protocol}.{ending}" for kind, ending in _endings(chosen).items()},
+    )
+    _write(report, out, catalogue, part, {label: found[0] for label, found in outcomes.items()})
+    return report
+
+
+def _run_all(
+    entries: list[Entry], n_seeds: int, runs: RunFolder, progress: Progress
+) -> tuple[dict[str, list[Outcome]], int]:
+    """Return the runs of every entry by label, and how many were trained; all entries before the next seed."""
+    found: dict[str, list[Outcome]] = {entry.label: [] for entry in entries}
+    n_trained = n_done = 0
+    for seed in range(n_seeds):
+        for entry in entries:
+            if not runs.has(entry, seed):
+                n_trained += 1
+                runs.make(entry, seed, progress)
+            found[entry.label].append(runs.open(entry, seed))
+            n_done += 1
+            progress("runs", n_done, n_seeds * len(entries))
+    return found, n_trained
+
+
+def _facts(inputs: Inputs, source: str, rows: list[Row], command: str) -> dict[str, str]:
+    part, config = inputs.part, inputs.config
+    modalities = dict.fromkeys(modality_of(block) for row in rows for run in row.runs[:1] for block in run.blocks)
+    return {
+        **({"command": f"`{command}`"} if command else {}),
+        "data": f"{source} (content {inputs.fingerprint}), {len(part.targets):,} titles",
+        "labels": f"{len(part.labels)} of `{config.labels.field}`: {', '.join(part.labels.labels)}",
+        "modalities": ", ".join(modalities) or "none",
+        "seeds": ", ".join(str(seed) for seed in range(config.n_seeds)),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _endings(chosen: Benchmark) -> dict[str, str]:
+    drawn = {"table": {}, "bars": {"chart": "svg"}, "curve": {"chart": "svg"}, "cases": {"films": "html"}}
+    return {"report": "md", "figures": "json", **drawn[chosen.draws]}
+
+
+def _write(
+    report: BenchmarkReport, out: Path, catalogue: Catalogue, part: Partition, first: dict[str, Outcome]
+) -> None:
+    """Write the report, its figures and what it draws."""
+    drawn = ""
+    if report.benchmark.draws in ("bars", "curve"):
+        drawn = (label_chart if report.benchmark.draws == "bars" else curve_chart)(report)
+    elif report.benchmark.draws == "cases":
+        drawn = _cases(report, catalogue, part, first)
+    for kind, name in report.files.items():
+        if kind == "figures":
+            write_json(out / name, report.to_json())
+            continue
+        with atomic_file(out / name) as temporary:
+            temporary.write_text(to_markdown(report) if kind == "report" else drawn, encoding="utf-8")
+
+
+def _cases(report: BenchmarkReport, catalogue: Catalogue, part: Partition, first: dict[str, Outcome]) -> str:
+    if not first:
+        return ""
+    films = catalogue.take(part.test)
+    complete = np.array([bool(plot) for plot in films.texts("plot")], np.bool_)
+    posters = films.posters.present(films.ids)
+    complete &= posters if (complete & posters).any() else True
+    cases = choose_cases(next(iter(first.values())), complete)
+    places = [case.place for case in cases]
+    truth = part.labels.decode(part.targets[part.test[places]] > 0)
+    title = f"{report.benchmark.title} ({report.config.protocol} protocol)"
+    return cases_page(title, films.take(places), cases, first, truth, part.labels.labels)

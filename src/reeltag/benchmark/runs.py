@@ -1,0 +1,228 @@
+"""One run: an entry trained with one seed, its figures on the test titles, and the files that keep them.
+
+A run is kept as JSON (figures) and safetensors (probabilities, attention) under a name made of everything it depends
+on, so that the same entry in two tables is trained once, and an interrupted benchmark goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
+
+from reeltag.benchmark.entries import STANDING, Entry
+from reeltag.benchmark.inputs import Inputs, digest
+from reeltag.calibration import best_f1_threshold
+from reeltag.config import from_json
+from reeltag.evaluation import (
+    AT_HALF,
+    GLOBAL,
+    BootstrapConfig,
+    Evaluation,
+    EvaluationConfig,
+    Truth,
+    evaluate_predictions,
+)
+from reeltag.features import Features
+from reeltag.files import atomic_file, write_json
+from reeltag.models import MODELS, IdkgModel, Model, Validation
+from reeltag.models.estimator import NetworkModel
+from reeltag.progress import Progress, silent
+
+_SCHEMA = 1
+_SEED_STEP = 1000  # a member is trained with seed + its number: members of two seeds must not meet
+_PROBABILITIES, _ATTENTION, _TEACHER, _KNOWN = "probabilities", "attention.", "teacher", "people"
+
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One entry trained with one seed and read once on the test titles.
+
+    Attributes:
+        entry: Label it was first run under.
+        seed: Number of the training, from 0.
+        depends_on: Everything the figures depend on.
+        figures: By threshold rule (``at 0.5``, ``global``): micro, macro, weighted and samples F1.
+        threshold: The global threshold, chosen on the validation titles.
+        mean_average_precision: None when no label has a positive.
+        ece: Expected calibration error of the model's own probabilities.
+        labels: Per label: name, titles in training and test, F1 by rule.
+        attention: Mean attention per modality; empty for models without.
+        blocks: Names of the feature blocks that were read.
+        best_epochs: Epoch that each member was taken from; empty for models without epochs.
+        train_seconds: Wall-clock time of the training alone.
+    """
+
+    entry: str
+    seed: int
+    depends_on: dict[str, Any]
+    figures: dict[str, dict[str, float]]
+    threshold: float
+    mean_average_precision: float | None
+    ece: float
+    labels: list[dict[str, Any]]
+    attention: dict[str, float] = field(default_factory=dict)
+    blocks: list[str] = field(default_factory=list)
+    best_epochs: list[int] = field(default_factory=list)
+    train_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """A run with what it says of every test title.
+
+    Attributes:
+        run: The figures.
+        file: Its JSON file.
+        probabilities: (n_test, n_labels).
+        attention: Per modality, (n_test,).
+        teacher: What the attention teacher asks of the credits, (n_test,); None without one.
+        people: People of every test title that the graph knows, (n_test,); None where that is not read.
+    """
+
+    run: Run
+    file: Path
+    probabilities: Matrix
+    attention: dict[str, Matrix]
+    teacher: Matrix | None
+    people: Matrix | None
+
+    @property
+    def decisions(self) -> npt.NDArray[np.bool_]:
+        """Which labels are said at the global threshold, (n_test, n_labels)."""
+        return self.probabilities >= np.float32(self.run.threshold)
+
+
+class RunFolder:
+    """Keeps runs.
+
+    Args:
+        folder: Where.
+        inputs: What the entries read.
+        settings: Whole settings of every entry's model, by label.
+    """
+
+    def __init__(self, folder: Path, inputs: Inputs, settings: dict[str, dict[str, Any]]) -> None:
+        self.folder, self.inputs, self.settings = folder, inputs, settings
+
+    def depends_on(self, entry: Entry, seed: int) -> dict[str, Any]:
+        """Return everything that the figures of a run depend on."""
+        return {
+            "schema": _SCHEMA,
+            "model": entry.model,
+            "settings": self.settings[entry.label],
+            "reads": self.inputs.describe(entry),
+            "seed": seed,
+        }
+
+    def path(self, entry: Entry, seed: int) -> Path:
+        """Return the JSON file of a run."""
+        told = self.depends_on(entry, seed)
+        name = f"{entry.model}-{digest({**told, 'seed': None})}-seed{seed}.json"
+        return self.folder / self.inputs.part.protocol / name
+
+    def has(self, entry: Entry, seed: int) -> bool:
+        """Return whether a run is there, whole."""
+        return self.path(entry, seed).is_file() and self._arrays(entry, seed).is_file()
+
+    def open(self, entry: Entry, seed: int) -> Outcome:
+        """Read a run.
+
+        Raises:
+            ConfigError: The file is not one of these.
+        """
+        path = self.path(entry, seed)
+        run = from_json(Run, json.loads(path.read_text(encoding="utf-8")), str(path))
+        arrays = load_file(self._arrays(entry, seed))
+        return Outcome(
+            run=run,
+            file=path,
+            probabilities=arrays[_PROBABILITIES],
+            attention={modality: arrays[f"{_ATTENTION}{modality}"] for modality in run.attention},
+            teacher=arrays.get(_TEACHER),
+            people=arrays.get(_KNOWN),
+        )
+
+    def make(self, entry: Entry, seed: int, progress: Progress = silent) -> Outcome:
+        """Train, measure and keep a run; the JSON is written last."""
+        part, inputs = self.inputs.part, self.inputs
+        kind = MODELS[entry.model]
+        settings = self.settings[entry.label]
+        model = kind(from_json(kind.config_class, settings, f"{entry.label}: settings"), seed=_SEED_STEP * seed)
+        held_out = Validation(features=inputs.of(entry, part.validation), targets=part.targets[part.validation])
+        learned, vectors = inputs.of(entry, part.train), inputs.label_vectors(entry)
+        start = time.perf_counter()
+        model.fit(
+            learned, part.targets[part.train], validation=held_out, label_vectors=vectors,
+            progress=lambda stage, done, total: progress(f"{entry.label}, seed {seed}: {stage}", done, total),
+        )  # fmt: skip
+        seconds = time.perf_counter() - start
+        threshold = best_f1_threshold(model.predict_proba(held_out.features).ravel(), held_out.targets.ravel())
+        features = inputs.of(entry, part.test)
+        arrays = {_PROBABILITIES: model.predict_proba(features), **_looked_at(model, features)}
+        run = self._measured(entry, seed, arrays, threshold)
+        epochs = [history.best_epoch for history in model.histories_] if isinstance(model, NetworkModel) else []
+        data = {**vars(run), "blocks": list(features.blocks), "best_epochs": epochs, "train_seconds": round(seconds, 2)}
+        with atomic_file(self._arrays(entry, seed)) as temporary:
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
+        write_json(self.path(entry, seed), data)
+        return self.open(entry, seed)
+
+    def _measured(self, entry: Entry, seed: int, arrays: dict[str, Matrix], threshold: float) -> Run:
+        part, n_labels = self.inputs.part, len(self.inputs.part.labels)
+        evaluation = evaluate_predictions(
+            Truth(targets=part.targets[part.test], labels=part.labels.labels),
+            arrays[_PROBABILITIES],
+            {AT_HALF: np.full(n_labels, 0.5, np.float32), GLOBAL: np.full(n_labels, threshold, np.float32)},
+            config=EvaluationConfig(bootstrap=BootstrapConfig(n_resamples=0)),
+        )
+        n_train = part.targets[part.train].sum(axis=0)
+        return Run(
+            entry=entry.label,
+            seed=seed,
+            depends_on=self.depends_on(entry, seed),
+            figures={scores.rule: _f1(evaluation, scores.rule) for scores in evaluation.rules},
+            threshold=threshold,
+            mean_average_precision=evaluation.ranking.mean_average_precision,
+            ece=evaluation.ranking.ece,
+            labels=[
+                {"label": own.label, "train": int(n), "test": own.support, "f1": own.f1_by_rule}
+                for own, n in zip(evaluation.labels, n_train, strict=True)
+            ],
+            attention={
+                name.removeprefix(_ATTENTION): float(array.mean())
+                for name, array in arrays.items()
+                if name.startswith(_ATTENTION)
+            },
+        )
+
+    def _arrays(self, entry: Entry, seed: int) -> Path:
+        return self.path(entry, seed).with_suffix(".safetensors")
+
+
+def _f1(evaluation: Evaluation, rule: str) -> dict[str, float]:
+    scores = evaluation.rule(rule)
+    return {
+        "micro_f1": scores.micro_f1,
+        "macro_f1": scores.macro_f1,
+        "weighted_f1": scores.weighted_f1,
+        "samples_f1": scores.samples_f1,
+    }
+
+
+def _looked_at(model: Model, features: Features) -> dict[str, Matrix]:
+    """Return what a model can tell of its attention, by name of the array that is kept."""
+    told = {f"{_ATTENTION}{modality}": array for modality, array in model.attention(features).items()}
+    if isinstance(model, IdkgModel):
+        teacher = model.teacher(features)
+        told |= {} if teacher is None else {_TEACHER: teacher}
+    standing = features.blocks.get(STANDING)
+    return told if standing is None else {**told, _KNOWN: standing.values[:, 0]}

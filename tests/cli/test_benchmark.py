@@ -1,0 +1,90 @@
+"""``reeltag benchmark``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+from benchmark.tiny import GRAPH, MODELS
+from reeltag.benchmark import BENCHMARKS, NOT_IN_MMIMDB
+
+from .runner import Commands
+
+
+def assignments() -> list[str]:
+    """Return the tiny settings as options."""
+    values = [f"{name}={json.dumps(value)}" for name, value in MODELS.items()]
+    values += [f"graph.{name}={json.dumps(value)}" for name, value in GRAPH.items()]
+    values += ['features.title_encoders=["tfidf"]', "labels.min_count=3", "bootstrap.n_resamples=20"]
+    return [word for value in values for word in ("--set", value)]
+
+
+OPTIONS: tuple[Any, ...] = (
+    "idkg-table2", "films.jsonl", "--out", "bench", "--seeds", "1", "--plot-encoder", "tfidf",
+    "--modalities", "plot,title,year,credits", *assignments(),
+)  # fmt: skip
+
+
+def test_a_table_and_where_it_is(reeltag: Commands) -> None:
+    result = reeltag("benchmark", *OPTIONS, "--only", "GMU, COCA,IDKG")
+    assert result.code == 0, result.err
+    assert "IDKG and its rivals (table 2), protocol clean; titles: train 72, validation 24, test 24, graph 82" in (
+        result.out
+    )
+    (gmu,) = [line for line in result.out.splitlines() if line.split()[:1] == ["GMU"] and "0.541" in line]
+    assert gmu.split()[-4:] == ["0.630", "0.541", "0.617", "0.630"]
+    assert "\nCOCA: not built\n" in result.out
+    assert "on a leaky split" in result.out
+    assert max(map(len, result.out.partition("note: ")[0].splitlines())) <= 140
+    assert result.out.endswith(
+        "runs trained now: 2\nreport: bench/idkg-table2-clean.md\nfigures: bench/idkg-table2-clean.json\n"
+    )
+    text = (reeltag.folder / "bench" / "idkg-table2-clean.md").read_text("utf-8")
+    assert "| command | `reeltag benchmark idkg-table2 films.jsonl --out bench" in text
+    again = reeltag("benchmark", *OPTIONS, "--only", "GMU,COCA,IDKG")
+    assert "runs trained now: 0\n" in again.out
+
+
+def test_json_is_the_report(reeltag: Commands) -> None:
+    result = reeltag("benchmark", *OPTIONS, "--only", "GMU", "--protocol", "published", "--json")
+    kept = json.loads((reeltag.folder / "bench" / "idkg-table2-published.json").read_text("utf-8"))
+    assert result.json == kept
+    assert kept["overlaps"]["train"] > 0.4
+    assert kept["config"]["labels"]["exclude"] == list(NOT_IN_MMIMDB)
+
+
+def test_labels_can_be_left_out(reeltag: Commands) -> None:
+    words = ("benchmark", *OPTIONS, "--only", "GMU", "--json")
+    assert set(reeltag(*words, "--exclude", "Horror,Western").json["labels"]) == {"Comedy", "Romance"}
+    other = reeltag(*words, "--labels", "moods").json
+    assert set(other["labels"]) == {"dark", "light"}
+    assert other["config"]["labels"]["exclude"] == []
+
+
+def test_list(reeltag: Commands) -> None:
+    result = reeltag("benchmark", "--list")
+    assert result.code == 0
+    assert all(name in result.out for name in BENCHMARKS)
+    assert "MM-GATBT" in result.out
+    listed = reeltag("benchmark", "--list", "--json").json
+    assert [found["name"] for found in listed] == list(BENCHMARKS)
+    assert listed[0]["entries"] == [asdict(entry)["label"] for entry in BENCHMARKS["idkg-table2"].entries]
+
+
+def test_mistakes(reeltag: Commands) -> None:
+    known = ", ".join(BENCHMARKS)
+    reeltag.fails("benchmark", because="benchmark needs a recipe and a catalogue; reeltag benchmark --list names the "
+                  "recipes")  # fmt: skip
+    reeltag.fails("benchmark", "table2", "films.jsonl", because=f"benchmark 'table2' is unknown; known: {known}")
+    reeltag.fails(
+        "benchmark", *OPTIONS, "--only", "IDGK",
+        because="idkg-table2 has no entry 'IDGK'; known: "
+        + ", ".join(entry.label for entry in BENCHMARKS["idkg-table2"].entries),
+    )  # fmt: skip
+    reeltag.fails(
+        "benchmark", *OPTIONS, "--protocol", "leaky",
+        because="BenchmarkConfig.protocol must be one of clean, published; got 'leaky'",
+    )  # fmt: skip
+    reeltag.fails("benchmark", *OPTIONS, "--set", "dim", because="--set takes PATH=VALUE; got 'dim'")
+    reeltag.fails("benchmark", "idkg-table2", "absent.csv", because="absent.csv: no such file")
