@@ -91,7 +91,7 @@ def test_rivals_are_single_networks_that_hide_nothing(name: str) -> None:
     config = MODELS[name].config_class()
     assert (config.n_members, config.modality_dropout, config.loss, config.class_weights) == (1, 0.0, "bce", 0.0)
     assert config.training.schedule == "cycle"
-    assert config.training.weight_decay == 0.01
+    assert (config.training.learning_rate, config.training.weight_decay) == (1e-3, 0.01)
     assert config.training.batch_size == 64
     if not name.startswith("mm"):
         assert config.training == rival_training()

@@ -67,6 +67,8 @@ def present_modalities(rows: Rows, layout: Layout) -> torch.Tensor:
 def branch_losses(logits: torch.Tensor, targets: torch.Tensor, present: torch.Tensor, loss: Loss) -> torch.Tensor:
     """Return the sum of the losses of the branches, each over the titles that have its modality.
 
+    The weights of labels (``class_weights``) are for the fused output: the branches are trained without.
+
     Args:
         logits: What every branch says, (n, n_modalities, n_labels).
         targets: 0 and 1, (n, n_labels).

@@ -30,7 +30,7 @@ from reeltag.training import TrainingConfig
 
 def transformer_training() -> TrainingConfig:
     """Return the settings that transformers are trained with unless told otherwise."""
-    return TrainingConfig(epochs=15, batch_size=64, learning_rate=3e-4, weight_decay=0.01)
+    return TrainingConfig(epochs=15, batch_size=64, learning_rate=1e-3, weight_decay=0.01)
 
 
 @dataclass(frozen=True, kw_only=True)
