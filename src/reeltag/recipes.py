@@ -149,6 +149,7 @@ IDKG_PUBLISHED: dict[str, Any] = {
     "teacher_weight": 1.0,
     "contrast": "gcacl",
     "contrast_weight": 1.0,
+    "contrast_settings": {"normalise": False},
     "training": {
         "epochs": 15,
         "batch_size": 64,

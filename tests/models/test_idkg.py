@@ -25,7 +25,7 @@ FAST = TrainingConfig(epochs=4, batch_size=32, learning_rate=0.01)
 PLAIN = IdkgConfig(
     dim=6, batch_norm=True, masked=False, hidden_layers=0, straight=False, dropout=0.0, input_dropout=0.0,
     modality_dropout=0.0, n_members=1, contrast="gcacl", contrast_weight=1.0, training=FAST,
-    contrast_settings={"label_dim": 4},
+    contrast_settings={"label_dim": 4, "normalise": False},
 )  # fmt: skip
 CLEAN = IdkgConfig(dim=8, n_members=1, training=FAST, contrast_settings={"label_dim": 4})
 

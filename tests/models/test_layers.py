@@ -8,6 +8,7 @@ from torch import nn
 
 from reeltag.losses import LOSSES, bce
 from reeltag.models import MODELS
+from reeltag.models.dropout import Dropout
 from reeltag.models.layers import (
     Maxout,
     branch_losses,
@@ -38,7 +39,7 @@ def test_perceptron_is_linear_maps_with_relu() -> None:
     made, x = perceptron([4, 5, 3], 0.5).eval(), torch.randn(6, 4)
     expected = torch.relu(linear(made[3], torch.relu(linear(made[0], x[2]))))
     torch.testing.assert_close(made(x)[2], expected)
-    assert [layer.p for layer in made if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+    assert [layer.dropped for layer in made if isinstance(layer, Dropout)] == [128, 128]
 
 
 def test_heads_are_computed_in_single_precision() -> None:

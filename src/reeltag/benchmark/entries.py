@@ -187,7 +187,7 @@ _ALL = (
         source="table 5",
         entries=(
             *(
-                _idkg(label, IDKG_PUBLISHED, ("table 5", label), {"contrast": contrast})
+                _idkg(label, IDKG_PUBLISHED, ("table 5", label), {"contrast": contrast, "contrast_settings": {}})
                 for label, contrast in _CONTRASTS.items()
             ),
             replace(_idkg("G-CACL (random)", IDKG_PUBLISHED, ("table 5", "G-CACL (random)")), label_vectors=False),
@@ -208,7 +208,7 @@ _ALL = (
         title="IDKG by the temperature τ of its contrast",
         source="figure 4",
         entries=tuple(
-            replace(_idkg(f"τ = {tau:g}", IDKG_PUBLISHED, None, {"contrast_settings": {"temperature": tau}}), x=tau)
+            replace(_idkg(f"τ = {tau:g}", IDKG_PUBLISHED, None, {"contrast_settings": {"temperature": tau, "normalise": False}}), x=tau)
             for tau in TAUS
         ),
         reference="τ = 0.1",

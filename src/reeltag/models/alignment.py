@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from reeltag.models.dropout import Dropout
 from reeltag.models.layout import Layout, Rows
 
 
@@ -41,7 +42,7 @@ class Alignment(nn.Module):
         self.masked = masked
         self.norms = nn.ModuleList(BatchNorm(width) if batch_norm else nn.Identity() for width in layout.widths)
         self.maps = nn.ModuleList(nn.Linear(width, dim) for width in layout.widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self._places = [layout.blocks_of(modality) for modality in layout.modalities]
 
     def forward(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:

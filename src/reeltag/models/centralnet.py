@@ -20,6 +20,7 @@ from torch import nn
 from reeltag.config import check_range
 from reeltag.losses import LOSSES
 from reeltag.models.alignment import Alignment, BatchNorm
+from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layers import Maxout, branch_losses, classify, rival_training
 from reeltag.models.layout import Layout, Outputs, Rows
@@ -70,7 +71,7 @@ class CentralNetNetwork(nn.Module):
         self.align = Alignment(layout, dim)
         self.branches = nn.ModuleList(nn.ModuleList(_layer(config) for _ in range(config.layers)) for _ in range(n))
         self.central = nn.ModuleList(nn.Linear(dim, dim) for _ in range(config.layers))
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.scalars = nn.Parameter(torch.ones(config.layers, n))  # of the branches, at every layer
         n_central = config.layers - 1 if config.chained else config.layers
         self.central_scalars = nn.Parameter(torch.ones(n_central))
@@ -111,6 +112,4 @@ class CentralNetModel(NetworkModel):
 
 
 def _layer(config: CentralNetConfig) -> nn.Sequential:
-    return nn.Sequential(
-        BatchNorm(config.dim), Maxout(config.dim, config.dim, config.pieces), nn.Dropout(config.dropout)
-    )
+    return nn.Sequential(BatchNorm(config.dim), Maxout(config.dim, config.dim, config.pieces), Dropout(config.dropout))

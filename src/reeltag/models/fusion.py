@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from reeltag.config import check_range
+from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layout import Layout, Outputs, Rows
 
@@ -52,13 +53,13 @@ class FusionNetwork(nn.Module):
     def __init__(self, layout: Layout, config: FusionConfig) -> None:
         super().__init__()
         hidden = config.hidden
-        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.input_dropout = Dropout(config.input_dropout)
         self.align = nn.ModuleList(nn.Linear(width, hidden) for width in layout.widths)
         self.absent = nn.Parameter(torch.zeros(len(layout.widths), hidden))
         self.straight = nn.ModuleList(nn.Linear(width, layout.n_labels, bias=False) for width in layout.widths)
         self.body = nn.Sequential(
-            nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(config.dropout),
-            nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(config.dropout),
+            nn.LayerNorm(hidden), nn.GELU(), Dropout(config.dropout),
+            nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.GELU(), Dropout(config.dropout),
         )  # fmt: skip
         self.head = nn.Linear(hidden, layout.n_labels)
 

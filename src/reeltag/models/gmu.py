@@ -20,6 +20,7 @@ from torch import nn
 
 from reeltag.config import check_range
 from reeltag.models.alignment import Alignment, BatchNorm
+from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layers import Maxout, classify, rival_training
 from reeltag.models.layout import Layout, Outputs, Rows
@@ -68,8 +69,8 @@ class GmuNetwork(nn.Module):
         self.align.maps = nn.ModuleList(nn.Linear(width, dim, bias=False) for width in layout.widths)
         self.gate = nn.Linear(n * dim, dim if self.tied else n * dim, bias=False)
         self.body = nn.Sequential(
-            BatchNorm(dim), Maxout(dim, dim, config.pieces), nn.Dropout(config.dropout),
-            BatchNorm(dim), Maxout(dim, dim, config.pieces), nn.Dropout(config.dropout),
+            BatchNorm(dim), Maxout(dim, dim, config.pieces), Dropout(config.dropout),
+            BatchNorm(dim), Maxout(dim, dim, config.pieces), Dropout(config.dropout),
             BatchNorm(dim),
         )  # fmt: skip
         self.head = nn.Linear(dim, layout.n_labels)

@@ -31,8 +31,10 @@ from reeltag.losses import attention_targets, attention_teacher
 from reeltag.models.alignment import Alignment
 from reeltag.models.contract import Targets
 from reeltag.models.contrasts import CONTRASTS, Contrast, contrast_config
+from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layout import Layout, Outputs, Rows
+from reeltag.training import TrainingConfig
 
 STANDING = "credits.standing"  # people known and their links: what the teacher reads, no input of the network
 FUSIONS = ("attention", "gmu", "sum")
@@ -71,12 +73,13 @@ class IdkgConfig(NetworkConfig):
     straight: bool = True
     dropout: float = 0.5
     input_dropout: float = 0.4
-    modality_dropout: float = 0.1
+    modality_dropout: float = 0.2
     n_members: int = 3
     teacher_weight: float = 1.0
     contrast: str = "gcacl"
-    contrast_weight: float = 0.1
+    contrast_weight: float = 1.0
     contrast_settings: dict[str, Any] = field(default_factory=dict)
+    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=20))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -235,6 +238,6 @@ def _gate(fusion: str, n_modalities: int, dim: int) -> nn.Linear | None:
 
 def _hidden(dim: int, dropout: float) -> list[nn.Module]:
     return [
-        nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout),
-        nn.Linear(dim, dim), nn.LayerNorm(dim), nn.GELU(), nn.Dropout(dropout),
+        nn.LayerNorm(dim), nn.GELU(), Dropout(dropout),
+        nn.Linear(dim, dim), nn.LayerNorm(dim), nn.GELU(), Dropout(dropout),
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from reeltag.losses import Loss
+from reeltag.models.dropout import Dropout
 from reeltag.models.layout import Layout, Rows
 from reeltag.training import TrainingConfig
 
@@ -36,7 +37,7 @@ class Maxout(nn.Module):
 def perceptron(widths: Sequence[int], dropout: float) -> nn.Sequential:
     """Return linear maps from width to width, each with ReLU and dropout."""
     return nn.Sequential(
-        *[layer for width, out in pairwise(widths) for layer in (nn.Linear(width, out), nn.ReLU(), nn.Dropout(dropout))]
+        *[layer for width, out in pairwise(widths) for layer in (nn.Linear(width, out), nn.ReLU(), Dropout(dropout))]
     )
 
 

@@ -24,6 +24,7 @@ from torch import nn
 from reeltag.config import check_choice, check_range
 from reeltag.losses import LOSSES
 from reeltag.models.alignment import Alignment
+from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layers import branch_losses, classify, perceptron, rival_training
 from reeltag.models.layout import Layout, Outputs, Rows
@@ -75,7 +76,7 @@ class MfnNetwork(nn.Module):
         super().__init__()
         self.config, n = config, len(layout.modalities)
         self.align = Alignment(layout, config.parts * config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.heads = nn.ModuleList(nn.Linear(config.dim, layout.n_labels) for _ in range(n))
         self.body = perceptron([n * config.dim, config.hidden], config.dropout)
         self.head = nn.Linear(config.hidden, layout.n_labels)

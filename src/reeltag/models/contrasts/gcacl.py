@@ -27,7 +27,7 @@ class GenreCentroidConfig:
     """
 
     temperature: float = 0.1
-    normalise: bool = False
+    normalise: bool = True
     negatives: Negatives = "batch"
     learn_labels: bool = True
     label_dim: int = 200
