@@ -92,7 +92,8 @@ def test_rivals_are_single_networks_that_hide_nothing(name: str) -> None:
     config = MODELS[name].config_class()
     assert (config.n_members, config.modality_dropout, config.loss, config.class_weights) == (1, 0.0, "bce", 0.0)
     assert config.training.schedule == "cycle"
-    assert (config.training.learning_rate, config.training.weight_decay) == (1e-3, 0.01)
-    assert config.training.batch_size == 64
+    rate, size = (5e-4, 128) if name.startswith("mm") else (1e-3, 64)
+    assert (config.training.learning_rate, config.training.batch_size) == (rate, size)
+    assert config.training.weight_decay == 0.01
     if not name.startswith("mm"):
         assert config.training == rival_training()

@@ -30,7 +30,7 @@ from reeltag.training import TrainingConfig
 
 def transformer_training() -> TrainingConfig:
     """Return the settings that transformers are trained with unless told otherwise."""
-    return TrainingConfig(epochs=15, batch_size=64, learning_rate=1e-3, weight_decay=0.01)
+    return TrainingConfig(epochs=12, batch_size=128, learning_rate=5e-4, weight_decay=0.01)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class MmbtConfig(NetworkConfig):
     dim: int = 256
     layers: int = 2
     heads: int = 4
-    tokens: int = 4
+    tokens: int = 2
     dropout: float = 0.1
     training: TrainingConfig = field(default_factory=transformer_training)
 
