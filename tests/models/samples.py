@@ -37,12 +37,12 @@ SMALL: dict[str, dict[str, Any]] = {
     "early": {"hidden": 24, "dropout": 0.2, **_FAST},
     "late": {"hidden": 24, "dropout": 0.2, **_FAST},
     "gmu": {"dim": 24, "dropout": 0.2, **_FAST},
-    "centralnet": {"dim": 24, "dropout": 0.2, **_FAST},
+    "centralnet": {"dim": 24, "dropout": 0.3, **_FAST},
     "mfn": {"parts": 3, "dim": 16, "hidden": 24, "dropout": 0.2, **_FAST},
     "refnet": {"hidden": 24, "dropout": 0.2, **_FAST},
     "mmbt": _TRANSFORMER,
     "mmgatbt": {"graph_heads": 2, "graph_dim": 8, **_TRANSFORMER},
-    "idkg": {"dim": 24, "n_members": 1, **_FAST},
+    "idkg": {"dim": 24, "n_members": 2, **_FAST},
 }
 N_LABELS = 3
 _WORDS_PER_LABEL = 4
