@@ -43,9 +43,11 @@ class Commands:
         out, err = self._capsys.readouterr()
         return Result(int(exit_.value.code or 0), out, err)
 
-    def tagger(self, name: str = "tagger", model: str = "linear") -> Path:
+    def tagger(
+        self, name: str = "tagger", model: str = "linear", credit_features: tuple[str, ...] = ("profile",)
+    ) -> Path:
         """Save a fitted tagger."""
-        return fitted(model).save_pretrained(self.folder / name).relative_to(self.folder)
+        return fitted(model, credit_features).save_pretrained(self.folder / name).relative_to(self.folder)
 
     def catalogue(self, name: str, of: Iterable[Row]) -> Path:
         """Write another catalogue."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from PIL import Image
 
 from reeltag.predictions import Predictions
 from reeltag.tagger import Tagger
@@ -136,6 +137,30 @@ def test_explain_takes_the_catalogue_it_was_trained_on(reeltag: Commands) -> Non
                   "threshold",
                   "Credits; what each person adds", "director", "Nearest training titles", "similarity"):  # fmt: skip
         assert words in result.out, words
+
+
+def test_explain_shows_attention_and_the_target_of_the_teacher(reeltag: Commands) -> None:
+    reeltag.tagger(model="idkg", credit_features=("profile", "standing"))
+    told = reeltag(*EXPLAIN, "--json").json["attention"]
+    out = reeltag(*EXPLAIN).out
+    for words in (
+        "Attention; how much each modality counts, 0 to 1",
+        f"{told['weights']['credits']:.3f}",
+        f"credits, teacher's target ({told['n_people']} people known)",
+        f"{told['teacher']:.3f}",
+    ):
+        assert words in out, words
+
+
+def test_explain_writes_a_page(reeltag: Commands) -> None:
+    reeltag.tagger()
+    (reeltag.folder / "posters").mkdir()
+    Image.new("RGB", (20, 30), "navy").save(reeltag.folder / "posters" / "t037.png")
+    result = reeltag(*EXPLAIN, "--posters", "posters", "--html", "pages/t037.html")
+    assert result.out.splitlines()[-1] == "page: pages/t037.html"
+    page = (reeltag.folder / "pages" / "t037.html").read_text(encoding="utf-8")
+    assert "data:image/png;base64," in page
+    assert "Nearest training titles" in page
 
 
 def test_explain_json(reeltag: Commands) -> None:
