@@ -14,6 +14,7 @@ import torch
 from reeltag.encoders.contract import has_content
 from reeltag.encoders.pretrained import (
     LOAD_ERRORS,
+    check_complete,
     device_and_precision,
     folder_fingerprint,
     model_folder,
@@ -61,11 +62,8 @@ class TransformerEncoder:
             )
         except LOAD_ERRORS as error:
             raise EncoderError(f"text encoder {self.model!r}: cannot be loaded from {self._folder} ({error})") from None
-        random = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))  # not read here
-        if random:
-            raise EncoderError(
-                f"text encoder {self.model!r}: {self._folder} lacks {len(random)} of the weights, first {random[0]}"
-            )
+        missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]  # not read here
+        check_complete(f"text encoder {self.model!r}", self._folder, missing)
         return tokenizer, network.to(device).eval()
 
     @property

@@ -161,9 +161,7 @@ class NetworkModel:
 
     def explain(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:
         """Return how far each modality moves the log-odds of each label: all of them against all but it."""
-        moves = leave_modality_out(self.predict_proba, features)
-        nothing = np.zeros((len(features), self._fitted_layout().n_labels), np.float32)
-        return {modality: moves.get(modality, nothing) for modality in features.modalities}
+        return leave_modality_out(self.predict_proba, features)
 
     def attention(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:
         """Return what every modality counts in the fusion, in [0, 1], (n_titles,) each; empty for models without."""
