@@ -285,6 +285,31 @@ def test_label_vectors_start_the_anchors_and_are_not_needed_to_load(tmp_path: Pa
         IdkgModel(still).fit(features, targets, label_vectors=vectors[:2])
 
 
+@pytest.mark.parametrize("contrast", ["gcacl", "mltc"])
+def test_neighbours_are_mixed_into_the_probabilities(contrast: str, tmp_path: Path) -> None:
+    features, targets = taught_films(60)
+    plain = replace(CLEAN, contrast=contrast, contrast_settings={}, training=replace(FAST, precision="32-true"))
+    alone = IdkgModel(plain).fit(features, targets)
+    asked = IdkgModel(replace(plain, neighbour_share=0.4, neighbours=3)).fit(features, targets)
+    unseen = taught_films(20, seed=4)[0]
+    network, other = asked._members[0], alone._members[0]
+    with torch.no_grad():
+        near = [other._direction(other(alone._rows(titles)).fused) for titles in (features, unseen)]
+        own = torch.sigmoid(other(alone._rows(unseen)).logits)
+        found = torch.sigmoid(network(asked._rows(unseen)).logits)
+    for title in range(20):
+        likeness = [float(near[1][title] @ row) for row in near[0]]
+        best = sorted(range(60), key=lambda t: -likeness[t])[:3]
+        weights = [math.exp(likeness[t] / 0.1) for t in best]
+        for label in range(3):
+            said = sum(w * targets[t, label] for w, t in zip(weights, best, strict=True)) / sum(weights)
+            expected = 0.6 * float(own[title, label]) + 0.4 * said
+            assert float(found[title, label]) == pytest.approx(expected, abs=2e-4)
+    asked.save_pretrained(tmp_path)
+    loaded = IdkgModel.from_pretrained(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(unseen), asked.predict_proba(unseen))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -18,21 +18,22 @@ EXPERIMENTS.md says what each is worth.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn import functional
 
 from reeltag.config import check_choice, check_range
 from reeltag.features import Features
 from reeltag.losses import attention_targets, attention_teacher
 from reeltag.models.alignment import Alignment
 from reeltag.models.contract import Targets
-from reeltag.models.contrasts import CONTRASTS, Contrast, contrast_config
+from reeltag.models.contrasts import CONTRASTS, MLTC, Contrast, contrast_config, knn_probabilities
 from reeltag.models.dropout import Dropout
-from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
+from reeltag.models.estimator import PREDICT_ROWS, NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layout import Layout, Outputs, Rows
 from reeltag.training import TrainingConfig
 
@@ -61,6 +62,10 @@ class IdkgConfig(NetworkConfig):
         contrast: What draws the fused feature to its labels, or ``none``.
         contrast_weight: Of the contrastive loss; 1 as published.
         contrast_settings: Settings of the contrast; its defaults when empty.
+        neighbour_share: Of what the nearest training titles say in a probability, as MLTC mixes them in; a training
+            title is its own nearest one, so use it on other titles only.
+        neighbours: How many of them.
+        neighbour_temperature: Divides their cosine similarities, of which a softmax weighs them.
     """
 
     dim: int = 1024
@@ -79,6 +84,9 @@ class IdkgConfig(NetworkConfig):
     contrast: str = "gcacl"
     contrast_weight: float = 1.0
     contrast_settings: dict[str, Any] = field(default_factory=dict)
+    neighbour_share: float = 0.0
+    neighbours: int = 32
+    neighbour_temperature: float = 0.1
     training: TrainingConfig = field(default_factory=lambda: TrainingConfig(epochs=20))
 
     def __post_init__(self) -> None:
@@ -90,6 +98,9 @@ class IdkgConfig(NetworkConfig):
             check_range("IdkgConfig", name, getattr(self, name), 0, 0.95)
         for name in ("teacher_weight", "contrast_weight"):
             check_range("IdkgConfig", name, getattr(self, name), 0, 1e6)
+        check_range("IdkgConfig", "neighbour_share", self.neighbour_share, 0, 1)
+        check_range("IdkgConfig", "neighbours", self.neighbours, 1, 1_000_000)
+        check_range("IdkgConfig", "neighbour_temperature", self.neighbour_temperature, 1e-3, 1e3)
         check_choice("IdkgConfig", "fusion", self.fusion, FUSIONS)
         check_choice("IdkgConfig", "contrast", self.contrast, ("none", *CONTRASTS))
         if self.contrast != "none":
@@ -103,6 +114,9 @@ class IdkgNetwork(nn.Module):
         layout: Blocks and labels.
         config: Settings.
     """
+
+    memory: torch.Tensor
+    memory_targets: torch.Tensor
 
     def __init__(self, layout: Layout, config: IdkgConfig) -> None:
         super().__init__()
@@ -124,6 +138,15 @@ class IdkgNetwork(nn.Module):
         if config.contrast != "none":
             settings = contrast_config(config.contrast, config.contrast_settings)
             self.contrast = CONTRASTS[config.contrast](dim, layout.n_labels, settings, layout.label_width)
+        self.register_buffer("memory", torch.zeros(0, 0))  # unit vectors of training titles, (n, width)
+        self.register_buffer("memory_targets", torch.zeros(0, layout.n_labels))
+
+    def remember(self, rows: Rows, targets: torch.Tensor) -> None:
+        """Keep the vectors and labels of training titles, to be asked as neighbours."""
+        starts = range(0, len(targets), PREDICT_ROWS)
+        parts = [self(rows.take(slice(start, start + PREDICT_ROWS))).fused for start in starts]
+        self.memory = torch.cat([self._direction(part) for part in parts])
+        self.memory_targets = targets.clone()
 
     def start(self, shares: torch.Tensor, label_vectors: torch.Tensor | None) -> None:
         """Start from the base rates, and the contrast from the vectors of the graph."""
@@ -143,8 +166,26 @@ class IdkgNetwork(nn.Module):
             fused = fused + (1 - present) @ self.absent
         attention = weights.float().mean(dim=2)
         logits = self._classify(rows, fused)
+        if len(self.memory) and not self.training:
+            logits = self._ask_neighbours(logits, fused)
         extra = None if targets is None else self._extra(rows, fused, tokens, attention, present, targets)
         return Outputs(logits, fused.float(), attention, extra)
+
+    def _direction(self, fused: torch.Tensor) -> torch.Tensor:
+        """Return unit vectors in which titles are compared, those of MLTC's projection where that is the contrast."""
+        if isinstance(self.contrast, MLTC):
+            projected: torch.Tensor = self.contrast.projection(fused)
+            return projected.float()
+        return functional.normalize(fused.float(), dim=1)
+
+    def _ask_neighbours(self, logits: torch.Tensor, fused: torch.Tensor) -> torch.Tensor:
+        """Return the log-odds of the model's probabilities mixed with what the nearest training titles say."""
+        config = self.config
+        said = knn_probabilities(
+            self._direction(fused), self.memory, self.memory_targets, config.neighbours, config.neighbour_temperature
+        )
+        mixed = (1 - config.neighbour_share) * torch.sigmoid(logits) + config.neighbour_share * said
+        return torch.logit(mixed, eps=1e-6)
 
     def _attention(self, tokens: torch.Tensor) -> torch.Tensor:
         if self.gate is None:
@@ -221,6 +262,11 @@ class IdkgModel(NetworkModel):
             return torch.zeros(len(features), 1)
         people, links = torch.from_numpy(block.values * block.present[:, None]).T
         return attention_targets(people, links, *self._means)[:, None]
+
+    @torch.inference_mode()
+    def _finish(self, network: nn.Module, rows: Rows, targets: torch.Tensor) -> None:
+        if cast(IdkgConfig, self.config).neighbour_share:
+            cast(IdkgNetwork, network).remember(rows, targets)
 
     def _state(self) -> dict[str, Any]:
         return {"means": list(self._means) if self._means else None}
