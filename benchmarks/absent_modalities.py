@@ -72,11 +72,17 @@ def main() -> None:
     parser.add_argument("--poster-encoder", action="append", default=[])
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=IdkgConfig().training.epochs)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--modality-dropout", type=float, default=IdkgConfig().modality_dropout)
     options = parser.parse_args()
     read, truth = read_films(options.shared, options.poster_encoder, options.cache)
-    settings = replace(IdkgConfig(), n_members=options.members, modality_dropout=options.modality_dropout)
+    settings = replace(
+        IdkgConfig(),
+        n_members=options.members,
+        modality_dropout=options.modality_dropout,
+        training=replace(IdkgConfig().training, epochs=options.epochs),
+    )
 
     def fit(hidden: tuple[str, ...]) -> IdkgModel:
         held_out = Validation(features=drop(read["validation"], hidden), targets=truth["validation"])
@@ -88,7 +94,10 @@ def main() -> None:
     print("| absent | hidden at tagging, micro / macro F1 | trained without, micro / macro F1 | micro lost |")
     print("|---|---|---|---|")
     for hidden in [(), *((m,) for m in modalities), *combinations(modalities, 2)]:
-        file = options.out / f"{'-'.join(hidden) or 'none'}-{options.modality_dropout}-{options.seed}.json"
+        file = options.out / (
+            f"{'-'.join(hidden) or 'none'}-{options.modality_dropout}-{options.members}-{options.epochs}"
+            f"-{options.seed}.json"
+        )
         if not file.exists():
             left = [m for m in modalities if m not in hidden]
             seen = {split: (read[split].only(left), truth[split]) for split in ("validation", "test")}
