@@ -215,7 +215,7 @@ class IdkgNetwork(nn.Module):
         losses = []
         if rows.side is not None and self.config.teacher_weight and _CREDITS in self.modalities:
             place = self.modalities.index(_CREDITS)
-            taught = present[:, place] > 0 if self.config.masked else torch.ones(len(present), dtype=torch.bool)
+            taught = present[:, place] > 0 if self.config.masked else present[:, place] >= 0  # all of them
             if taught.any():
                 loss = attention_teacher(attention[taught, place], rows.side[taught, 0])
                 losses.append(self.config.teacher_weight * loss * taught.float().mean())
