@@ -16,8 +16,7 @@ from reeltag.catalogue import PEOPLE_FIELDS, Catalogue
 from reeltag.features import Block, Features
 from reeltag.graph.credits import CreditProfile, PersonRelation
 from reeltag.models import IdkgModel, Model
-from reeltag.models.contract import log_odds
-from reeltag.models.idkg import STANDING
+from reeltag.models.contract import STANDING, log_odds
 from reeltag.predictions import Predictions
 
 _SHOWN_LABELS = 3

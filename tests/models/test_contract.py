@@ -16,6 +16,7 @@ from sklearn.metrics import average_precision_score
 from reeltag.errors import FeatureError, ModelError, NotFittedError
 from reeltag.features import Block, Features
 from reeltag.models import MODELS, Model, Targets, Validation
+from reeltag.models.contract import SIDE_BLOCKS
 
 from .samples import N_LABELS, SMALL, drop, fill_absent, films, hide, new
 
@@ -491,3 +492,18 @@ def test_settings_are_kept_as_given(name: str) -> None:
     kind = MODELS[name]
     assert kind().config == kind.config_class()  # type: ignore[attr-defined]
     assert set(SMALL) <= set(MODELS)
+
+
+def test_side_blocks_are_no_inputs(name: str) -> None:
+    features, targets = films(30)
+    side = {block: Block(np.ones((30, 2), np.float32), np.ones(30, np.bool_)) for block in SIDE_BLOCKS}
+    with pytest.raises(FeatureError, match=r"at least one block of features besides credits\.standing"):
+        new(name).fit(Features(features.ids, side), targets)
+    if name in ("idkg", "mmgatbt"):  # they read one of them for other ends
+        return
+    beside = Features(features.ids, {**features.blocks, **side})
+    model = new(name).fit(beside, targets)
+    np.testing.assert_array_equal(model.predict_proba(beside), model.predict_proba(features))
+    np.testing.assert_array_equal(
+        model.predict_proba(features), new(name).fit(features, targets).predict_proba(features)
+    )

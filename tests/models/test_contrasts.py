@@ -303,7 +303,7 @@ def test_mulcon_is_cross_entropy_plus_half_the_contrast() -> None:
     logits = torch.stack([views[:, c] @ contrast.weight[c] + contrast.bias[c] for c in range(N_LABELS)], 1)
     pairs = [(row, c) for row in range(6) for c in range(N_LABELS) if targets[row, c]]
     vectors = torch.stack([normalize(contrast.projection.layers(views[row, c]), dim=0) for row, c in pairs])
-    expected = binary_cross_entropy_with_logits(logits, targets)
+    expected = binary_cross_entropy_with_logits(logits, targets) * N_LABELS  # summed over labels
     expected += 0.5 * label_contrast(vectors, torch.tensor([c for _, c in pairs]), temperature=0.2)
     torch.testing.assert_close(contrast(fused, tokens, present, targets), expected)
 

@@ -12,9 +12,10 @@ import torch
 
 from reeltag.errors import ConfigError, ModelError
 from reeltag.features import Block, Features
+from reeltag.models.contract import STANDING
 from reeltag.models.contrasts import CONTRASTS
 from reeltag.models.estimator import _Step
-from reeltag.models.idkg import FUSIONS, STANDING, IdkgConfig, IdkgModel, IdkgNetwork
+from reeltag.models.idkg import FUSIONS, IdkgConfig, IdkgModel, IdkgNetwork
 from reeltag.models.layout import Layout, Rows
 from reeltag.training import TrainingConfig
 
@@ -244,6 +245,20 @@ def test_standing_is_for_the_teacher_only() -> None:
     untaught = IdkgModel(CLEAN).fit(without, targets)
     assert untaught.teacher(features) is None
     assert np.abs(untaught.predict_proba(without) - model.predict_proba(without)).max() > 1e-4
+
+
+def test_unmasked_credits_of_nobody_are_the_zero_vector() -> None:
+    features, targets = films(60, seed=1)
+    features = hide(features, "credits", range(0, 60, 4))
+    model = IdkgModel(PLAIN).fit(features, targets)
+    present = features.blocks["credits.profile"].present
+    raw = features.blocks["credits.profile"].values[present].astype(np.float64)
+    rows = model._rows(features)
+    found = rows.blocks[-1].numpy()
+    expected = np.clip(-raw.mean(axis=0) / raw.std(axis=0), -5, 5)  # equation 4: 0, before anything is scaled
+    np.testing.assert_allclose(found[~present], np.tile(expected, (int((~present).sum()), 1)), atol=1e-4)
+    masked = IdkgModel(CLEAN).fit(features, targets)._rows(features).blocks[-1].numpy()
+    assert (masked[~present] == 0).all()
 
 
 def test_the_teacher_draws_the_attention_to_its_targets() -> None:

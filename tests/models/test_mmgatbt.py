@@ -272,3 +272,19 @@ def test_error_of_other_people() -> None:
 def test_settings_out_of_range(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"MmgatbtConfig.{setting} must be"):
         MmgatbtConfig(**{setting: value})
+
+
+def test_labels_cannot_come_back_through_the_credits_of_neighbours() -> None:
+    with pytest.raises(ConfigError, match="node_modality must not be 'credits'"):
+        replace(fitted().config, node_modality="credits")
+    features, targets = with_people()
+    kept = {name: features.blocks[name] for name in ("credits.profile", PEOPLE)}
+    model = MmgatbtModel(fitted().config).fit(Features(features.ids, kept), targets)
+    assert model.neighbours(features) == [()] * len(features)
+    year = {
+        "credits.profile": features.blocks["credits.profile"],
+        "year": features.blocks["year"],
+        PEOPLE: kept[PEOPLE],
+    }
+    model.fit(Features(features.ids, year), targets)
+    assert any(model.neighbours(features))  # nodes are made of the year

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from reeltag.benchmark.published import PUBLISHED, PublishedRow
 from reeltag.errors import ConfigError, shown
-from reeltag.recipes import IDKG_PUBLISHED, RECIPES
+from reeltag.models.contract import PEOPLE, STANDING
+from reeltag.recipes import IDKG_GMU, IDKG_PUBLISHED, RECIPES
 
-STANDING, PEOPLE = "credits.standing", "credits.people"
 SCORER = "rotate"  # of tables 2, 3 and 5
 Credits = Literal["protocol", "sum", "none"]
 Drawing = Literal["table", "bars", "curve", "cases"]
@@ -129,8 +129,7 @@ _OUR_SETTINGS = RECIPES["idkg"].model_settings  # reads no graph embedding, so n
 _GMU = _rival("GMU", "gmu")
 _IDKG = _idkg("IDKG", IDKG_PUBLISHED, ("table 2", "IDKG"))
 _OURS = replace(_idkg("idkg (reeltag)", _OUR_SETTINGS), label_vectors=False)
-_GATED = {**IDKG_PUBLISHED, "fusion": "gmu"}
-_IDKG_GMU = _idkg("IDKG(GMU)", _GATED, ("table 3", "IDKG(GMU)"), {"teacher_weight": 0.0})
+_IDKG_GMU = _idkg("IDKG(GMU)", IDKG_GMU, ("table 3", "IDKG(GMU)"))
 _TABLE_2 = (
     _GMU,
     _rival("CentralNet", "centralnet"),
@@ -171,7 +170,7 @@ _ALL = (
         source="table 3",
         entries=(
             *_ablations("IDKG", IDKG_PUBLISHED, "IDKG"),
-            *_ablations("IDKG(GMU)", _GATED, "IDKG(GMU)"),
+            *_ablations("IDKG(GMU)", IDKG_GMU, "IDKG(GMU)"),
             *(replace(entry, label_vectors=False) for entry in _ablations(_OURS.label, _OUR_SETTINGS, None)),
         ),
         reference="IDKG",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.benchmark.entries import PEOPLE, STANDING, Entry
+from reeltag.benchmark.entries import Entry
 from reeltag.benchmark.protocols import Partition, Rows
 from reeltag.benchmark.settings import BenchmarkConfig, graph_config
 from reeltag.catalogue import Catalogue
@@ -23,6 +23,7 @@ from reeltag.errors import FeatureError
 from reeltag.features import Block, Features, modality_of
 from reeltag.files import atomic_folder
 from reeltag.graph.link_credits import LinkCreditConfig, SumCredits
+from reeltag.models.contract import PEOPLE, STANDING
 from reeltag.pipeline import FeaturePipeline
 from reeltag.progress import Progress, silent
 from reeltag.recipes import FeatureConfig

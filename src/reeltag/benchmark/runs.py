@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.numpy import load_file, save_file
 
-from reeltag.benchmark.entries import STANDING, Entry
+from reeltag.benchmark.entries import Entry
 from reeltag.benchmark.inputs import Inputs, digest
 from reeltag.calibration import best_f1_threshold
 from reeltag.config import from_json
@@ -32,6 +32,7 @@ from reeltag.evaluation import (
 from reeltag.features import Features
 from reeltag.files import atomic_file, write_json
 from reeltag.models import MODELS, IdkgModel, Model, Validation
+from reeltag.models.contract import STANDING
 from reeltag.models.estimator import NetworkModel
 from reeltag.progress import Progress, silent
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 def train(
     catalogue: CataloguePath,
     out: Annotated[Path, typer.Option(help="Folder for the trained tagger.")],
-    recipe: Annotated[str, typer.Option(help="Name of a recipe (idkg, fusion, linear, gmu, …), or the path of one as JSON.")] = "fusion",
+    recipe: Annotated[
+        str, typer.Option(help="idkg, fusion, linear, gmu, …, or the path of a recipe as JSON.")
+    ] = "fusion",
     labels: Annotated[
         str | None, typer.Option(help="List field that holds the labels (default: genres).", show_default=False)
     ] = None,

@@ -272,7 +272,7 @@ class SumCredits:
         credits._people = pl.read_parquet(folder / "people.parquet")["person"]
         credits._film_ids = pl.read_parquet(folder / "films.parquet")["id"].to_list()
         tensors = load_file(folder / "sum.safetensors")
-        credits._vectors, credits._label_vectors = tensors["vectors"], tensors["labels"]
+        credits._vectors, credits._label_vectors = tensors["vectors"], tensors.get("labels", credits._label_vectors)
         return credits
 
     def _fitted(self) -> npt.NDArray[np.float16]:

@@ -24,7 +24,7 @@ class Alignment(nn.Module):
     """One vector per modality: ``h(x) = project(batchnorm(x))``.
 
     The blocks of one modality are put side by side, which is the sum of their linear maps. The vector of an absent
-    modality is 0.
+    modality is 0; in the figures of the batch its blocks count as they come from the scaler.
 
     Args:
         layout: Blocks.

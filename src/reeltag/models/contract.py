@@ -21,6 +21,9 @@ from reeltag.features import Features
 from reeltag.progress import Progress, silent
 
 Targets = npt.NDArray[np.float32]
+STANDING = "credits.standing"  # people known and their links: what IDKG's attention teacher reads
+PEOPLE = "credits.people"  # who worked on a title: what MM-GATBT's graph is made of
+SIDE_BLOCKS = (STANDING, PEOPLE)  # no inputs of any model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,18 @@ def check_training(features: Features, targets: Targets, validation: Validation 
             f"validation: targets must have the {targets.shape[1]} labels of the training titles; got shape "
             f"{validation.targets.shape}"
         )
+
+
+def inputs_of(features: Features) -> Features:
+    """Return the features without ``SIDE_BLOCKS``.
+
+    Raises:
+        FeatureError: Nothing is left.
+    """
+    inputs = {name: block for name, block in features.blocks.items() if name not in SIDE_BLOCKS}
+    if not inputs:
+        raise FeatureError(f"a model needs at least one block of features besides {', '.join(SIDE_BLOCKS)}")
+    return Features(features.ids, inputs)
 
 
 def log_odds(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:

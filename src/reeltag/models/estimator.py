@@ -26,7 +26,7 @@ from reeltag.errors import ModelError, NotFittedError
 from reeltag.features import Features
 from reeltag.files import write_json
 from reeltag.losses import LOSSES, Loss, effective_weights, positive_weights
-from reeltag.models.contract import Targets, Validation, check_training, leave_modality_out
+from reeltag.models.contract import Targets, Validation, check_training, inputs_of, leave_modality_out
 from reeltag.models.layout import Layout, Outputs, Rows
 from reeltag.models.scaling import BlockScaler
 from reeltag.progress import Progress, silent
@@ -90,7 +90,7 @@ class NetworkModel:
         self.config = config or self.config_class()
         self.seed = seed
         self.histories_: list[TrainingHistory] = []
-        self._scaler = BlockScaler(self.config.sparse_dim, seed)
+        self._scaler = self._new_scaler()
         self._layout: Layout | None = None
         self._members: list[nn.Module] = []
         self._best_epochs: list[int] = []
@@ -116,7 +116,7 @@ class NetworkModel:
             progress: Called as the work advances.
         """
         check_training(features, targets, validation)
-        self._scaler = BlockScaler(self.config.sparse_dim, self.seed).fit(self._inputs_of(features))
+        self._scaler = self._new_scaler().fit(inputs_of(features))
         self._layout = Layout(
             names=tuple(self._scaler.names),
             widths=tuple(self._scaler.widths.values()),
@@ -222,9 +222,9 @@ class NetworkModel:
 
     # ------------------------------------------------------------ what a model may add
 
-    def _inputs_of(self, features: Features) -> Features:
-        """Return the blocks that the network reads; all of them, unless a model keeps some for other ends."""
-        return features
+    def _absent_as_zero(self) -> bool:
+        """Return whether the network reads absent blocks, as vectors of zeros; most leave them out."""
+        return False
 
     def _prepare(self, features: Features, targets: Targets) -> None:
         """Learn what the model needs of the training titles besides its scaler."""
@@ -244,6 +244,9 @@ class NetworkModel:
         """Take over what ``_state`` returned."""
 
     # ------------------------------------------------------------ inner works
+
+    def _new_scaler(self) -> BlockScaler:
+        return BlockScaler(self.config.sparse_dim, self.seed, absent_as_zero=self._absent_as_zero())
 
     def _build(self) -> nn.Module:
         network: nn.Module = self.network_class(self._fitted_layout(), self.config)

@@ -30,14 +30,13 @@ from reeltag.config import check_choice, check_range
 from reeltag.features import Features
 from reeltag.losses import attention_targets, attention_teacher
 from reeltag.models.alignment import Alignment
-from reeltag.models.contract import Targets
+from reeltag.models.contract import STANDING, Targets
 from reeltag.models.contrasts import CONTRASTS, MLTC, Contrast, contrast_config, knn_probabilities
 from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import PREDICT_ROWS, NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layout import Layout, Outputs, Rows
 from reeltag.training import TrainingConfig
 
-STANDING = "credits.standing"  # people known and their links: what the teacher reads, no input of the network
 FUSIONS = ("attention", "gmu", "sum")
 _CREDITS = "credits"
 
@@ -181,9 +180,9 @@ class IdkgNetwork(nn.Module):
     def _ask_neighbours(self, logits: torch.Tensor, fused: torch.Tensor) -> torch.Tensor:
         """Return the log-odds of the model's probabilities mixed with what the nearest training titles say."""
         config = self.config
-        said = knn_probabilities(
-            self._direction(fused), self.memory, self.memory_targets, config.neighbours, config.neighbour_temperature
-        )
+        asked = self._direction(fused), self.memory, self.memory_targets
+        with torch.autocast(fused.device.type, enabled=False):  # near titles differ by less than bfloat16 can say
+            said = knn_probabilities(*asked, config.neighbours, config.neighbour_temperature)
         mixed = (1 - config.neighbour_share) * torch.sigmoid(logits) + config.neighbour_share * said
         return torch.logit(mixed, eps=1e-6)
 
@@ -242,9 +241,8 @@ class IdkgModel(NetworkModel):
         side = self._side(features)
         return None if side is None else side[:, 0].numpy()
 
-    def _inputs_of(self, features: Features) -> Features:
-        inputs = {name: block for name, block in features.blocks.items() if name != STANDING}
-        return Features(features.ids, inputs) if inputs else features
+    def _absent_as_zero(self) -> bool:
+        return not cast(IdkgConfig, self.config).masked
 
     def _prepare(self, features: Features, targets: Targets) -> None:  # noqa: ARG002
         block = features.blocks.get(STANDING)

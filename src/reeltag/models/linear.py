@@ -23,7 +23,7 @@ from reeltag.config import check_range, from_json, to_json
 from reeltag.errors import FeatureError, NotFittedError
 from reeltag.features import Block, Features, modality_of
 from reeltag.files import write_json
-from reeltag.models.contract import Targets, Validation, check_training
+from reeltag.models.contract import Targets, Validation, check_training, inputs_of
 from reeltag.progress import Progress, silent
 
 _MIN_SPREAD = 1e-6
@@ -82,6 +82,7 @@ class LinearModel:
         Nothing is stopped early: validation titles are not used.
         """
         check_training(features, targets, validation)
+        features = inputs_of(features)
         self._names, self._tensors = list(features.blocks), {}
         for name, block in features.blocks.items():
             self._tensors |= _scale_of(name, block)

@@ -30,16 +30,17 @@ from torch import nn
 from torch.nn import functional
 
 from reeltag.config import check_choice, check_range
+from reeltag.errors import ConfigError
 from reeltag.features import Features
-from reeltag.models.contract import Targets
+from reeltag.models.contract import PEOPLE, Targets
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.film_neighbours import FilmNeighbours
 from reeltag.models.layers import classify, or_prior, side_by_side
 from reeltag.models.layout import Layout, Outputs, Rows
 from reeltag.models.mmbt import BlockTokens, MmbtConfig, Trunk
 
-PEOPLE = "credits.people"  # who worked on a title: what the graph is made of, no input of the network
 NODES = ("replaces", "joins")
+_CREDITS = "credits"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,8 @@ class MmgatbtConfig(MmbtConfig):
     """Settings of MM-GATBT, besides those of MMBT.
 
     Attributes:
-        node_modality: Whose blocks are the features of a node; the first modality when there is no such.
+        node_modality: Whose blocks are the features of a node; the first modality when there is no such. Never the
+            credits: those of a neighbour count the title that looks at it, so a training title would read its labels.
         node: Whether the node ``replaces`` the tokens of its modality or ``joins`` them.
         max_neighbours: Training films that a title sees at most.
         graph_layers: Layers of graph attention; 3 as published.
@@ -69,6 +71,8 @@ class MmgatbtConfig(MmbtConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("MmgatbtConfig", "node", self.node, NODES)
+        if self.node_modality == _CREDITS:
+            raise ConfigError("MmgatbtConfig.node_modality must not be 'credits', in which labels are counted")
         for name, low, high in (
             ("max_neighbours", 1, 10_000),
             ("graph_layers", 1, 10),
@@ -81,7 +85,8 @@ class MmgatbtConfig(MmbtConfig):
 
     def node_modality_of(self, layout: Layout) -> str:
         """Return the modality that nodes are made of."""
-        return self.node_modality if self.node_modality in layout.modalities else layout.modalities[0]
+        others = [modality for modality in layout.modalities if modality != _CREDITS]
+        return self.node_modality if self.node_modality in others else (others or [_CREDITS])[0]
 
 
 class GraphAttention(nn.Module):
@@ -241,17 +246,13 @@ class MmgatbtModel(NetworkModel):
             return [()] * len(features)
         return [tuple(self._neighbours.ids[int(place)] for place in row if place >= 0) for row in side]
 
-    def _inputs_of(self, features: Features) -> Features:
-        inputs = {name: block for name, block in features.blocks.items() if name != PEOPLE}
-        return Features(features.ids, inputs) if inputs else features
-
     def _prepare(self, features: Features, targets: Targets) -> None:  # noqa: ARG002
         self._neighbours = self._films = None
         block, layout = features.blocks.get(PEOPLE), self._fitted_layout()
-        if block is None:
+        modality = self.config.node_modality_of(layout)
+        if block is None or modality == _CREDITS:
             return
-        rows = self._rows(features)
-        places = layout.blocks_of(self.config.node_modality_of(layout))
+        rows, places = self._rows(features), layout.blocks_of(modality)
         self._neighbours = FilmNeighbours.of(features.ids, block)
         links = np.zeros((0, 1), np.int64)
         if self.config.graph_layers > 1:

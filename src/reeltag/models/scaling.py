@@ -26,11 +26,14 @@ class BlockScaler:
     Args:
         sparse_dim: Width that sparse blocks are reduced to.
         seed: Seed of the randomised SVD.
+        absent_as_zero: An absent block is scaled like a vector of zeros; without, it is zero after scaling, which is
+            the mean of the training titles.
     """
 
-    def __init__(self, sparse_dim: int = 512, seed: int = 0) -> None:
+    def __init__(self, sparse_dim: int = 512, seed: int = 0, *, absent_as_zero: bool = False) -> None:
         self.sparse_dim = sparse_dim
         self.seed = seed
+        self.absent_as_zero = absent_as_zero
         self._tensors: dict[str, npt.NDArray[np.float32]] = {}
         self._projections: dict[str, npt.NDArray[np.float32]] = {}  # components turned, row by row in memory
         self.widths: dict[str, int] = {}
@@ -56,7 +59,7 @@ class BlockScaler:
         return self
 
     def transform(self, name: str, block: Block) -> npt.NDArray[np.float32]:
-        """Return the block as a dense array (n_titles, width), zero where absent.
+        """Return the block as a dense array (n_titles, width), zero where absent unless ``absent_as_zero``.
 
         Raises:
             FeatureError: The block has another width than it had in ``fit``.
@@ -71,6 +74,8 @@ class BlockScaler:
             values = values.toarray()
         scaled = (values - self._tensors[f"{name}.mean"]) / self._tensors[f"{name}.spread"]
         out = np.zeros((len(block.present), scaled.shape[1]), np.float32)
+        if self.absent_as_zero:
+            out += np.clip(-self._tensors[f"{name}.mean"] / self._tensors[f"{name}.spread"], -_CLIP, _CLIP)
         out[block.present] = np.clip(scaled, -_CLIP, _CLIP)
         return out
 

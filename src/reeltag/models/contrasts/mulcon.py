@@ -114,11 +114,11 @@ class MulCon(nn.Module):
     def forward(
         self, fused: torch.Tensor, tokens: torch.Tensor, present: torch.Tensor, targets: torch.Tensor
     ) -> torch.Tensor:
-        """Return the cross-entropy of label-level features plus their weighted contrast."""
+        """Return the cross-entropy of label-level features, summed over labels, plus their weighted contrast."""
         views = self.attention(self.labels(), tokens, present)  # (n, n_labels, dim)
         titles, labels = targets.nonzero(as_tuple=True)
         vectors = self.projection(views[titles, labels])
         with torch.autocast(fused.device.type, enabled=False):
             logits = (views.float() * self.weight).sum(-1) + self.bias
             contrast = label_contrast(vectors, labels, temperature=self.config.temperature)
-            return bce(logits, targets) + self.config.contrast_weight * contrast
+            return bce(logits, targets) * targets.shape[1] + self.config.contrast_weight * contrast
