@@ -296,6 +296,23 @@ def test_page_shows_the_poster_and_escapes_what_it_is_told(tmp_path: Path) -> No
     assert 'id="attention"' not in page
 
 
+@pytest.mark.parametrize(("kind", "shown"), [("BMP", "image/jpeg"), ("TIFF", "image/jpeg"), ("PNG", "image/png")])
+def test_page_shows_posters_of_any_kind(kind: str, shown: str, tmp_path: Path) -> None:
+    Image.new("RGB", (40, 60), "navy").save(tmp_path / f"{TITLE}.{kind.lower()}", kind)
+    film = replace(catalogue([row_of(TITLE)]), posters=poster_folder(tmp_path))
+    assert f"data:{shown};base64," in explanation_to_html(fitted("linear").explain(film, TITLE), film)
+
+
+def test_page_of_an_unreadable_poster_or_without_credits(tmp_path: Path) -> None:
+    (tmp_path / f"{TITLE}.jpg").write_bytes(b"\xff\xd8 no image")
+    row = {**row_of(TITLE), "directors": None, "cast": None}
+    film = replace(catalogue([row]), posters=poster_folder(tmp_path))
+    page = explanation_to_html(taught().explain(film, TITLE), film)
+    assert "<img" not in page
+    assert 'id="attention"' in page
+    assert "teacher" not in page
+
+
 # JSON
 
 

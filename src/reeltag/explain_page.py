@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from importlib import resources
 
 from reeltag.assessment import data_uri
 from reeltag.catalogue import Catalogue
+from reeltag.encoders.images import decode
 from reeltag.explain import Explanation
 
 _TEMPLATE = "explain.html.j2"
 _SHOWN_LABELS = 3
+_LARGEST_POSTER = 500_000  # bytes; larger ones are made small
+_POSTER_SIDE = 600
 
 
 def explanation_to_html(explanation: Explanation, catalogue: Catalogue) -> str:
@@ -32,6 +36,20 @@ def explanation_to_html(explanation: Explanation, catalogue: Catalogue) -> str:
     return environment.from_string(source).render(
         title=explanation,
         plot=film.texts("plot")[0] or film.texts("outline")[0],
-        poster=data_uri(poster),
+        poster=_shown_poster(poster),
         people_labels=[entry.label for entry in explanation.labels[:_SHOWN_LABELS]],
     )
+
+
+def _shown_poster(content: bytes | None) -> str | None:
+    """Return a poster as a data URI that browsers show; None when there is none, or it cannot be read."""
+    image = decode(content) if content else None
+    if content is None or image is None:
+        return None
+    shown = data_uri(content) if len(content) <= _LARGEST_POSTER else None
+    if shown is not None:
+        return shown
+    image.thumbnail((_POSTER_SIDE, _POSTER_SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return data_uri(buffer.getvalue())

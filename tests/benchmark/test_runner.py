@@ -18,7 +18,7 @@ from reeltag.benchmark.runs import RunFolder
 from reeltag.catalogue import Catalogue
 from reeltag.catalogue.posters import PosterFiles
 from reeltag.encoders import JOINT_ENCODERS
-from reeltag.errors import ConfigError
+from reeltag.errors import ArtefactError, ConfigError
 from reeltag.evaluation import AT_HALF, GLOBAL, compare_runs, micro_f1
 from reeltag.labels import LabelConfig, LabelSpace
 from samples import files_of, sample
@@ -277,3 +277,34 @@ def test_mistakes_are_told_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"entry 'x'\.model must be one of linear, fusion"):
         run_benchmark(unknown, sample(), tmp_path, config())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_row_with_nothing_to_read_is_not_run_and_says_so(tmp_path: Path) -> None:
+    features = replace(FEATURES, modalities=("credits",))
+    report = run("idkg-table3", tmp_path, features=features, only=("IDKG", "IDKG - AT - G-CACL - KG"))
+    assert report.row("IDKG").runs
+    assert report.row("IDKG - AT - G-CACL - KG").why_not == "not run: nothing that it reads is there"
+
+
+def test_a_damaged_run_is_made_again(tmp_path: Path) -> None:
+    run("idkg-table2", tmp_path, only=("early fusion",))
+    for damaged in (next(tmp_path.rglob("early*.json")), next(tmp_path.rglob("early*.safetensors"))):
+        damaged.write_bytes(b"{")
+        assert run("idkg-table2", tmp_path, only=("early fusion",)).n_trained == 1
+    assert run("idkg-table2", tmp_path, only=("early fusion",)).n_trained == 0
+
+
+def test_the_seed_of_the_graph_makes_other_runs(tmp_path: Path) -> None:
+    chosen = config(only=("IDKG", "early fusion"))
+    run_benchmark("idkg-table2", sample(), tmp_path, chosen)
+    other = replace(chosen, splits=replace(chosen.splits, seed=1))
+    assert run_benchmark("idkg-table2", sample(), tmp_path, other).n_trained == 1  # early fusion reads no embedding
+
+
+def test_bad_graphs_and_folders_are_told_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunFolder, "make", lambda *_: pytest.fail("trained"))
+    with pytest.raises(ConfigError, match="epochs"):
+        run("idkg-table2", tmp_path / "one", graph={"training": {"epochs": -1}})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtefactError, match="cannot be written to"):
+        run("idkg-table2", tmp_path / "file" / "out")

@@ -186,3 +186,18 @@ def test_credits_read_in_no_known_way(reeltag: Commands) -> None:
         ("links", "recipe.features.credit_features: must be a list; got 'links'"),
     ):
         reeltag.fails(*TRAIN, "--set", f"features.credit_features={value}", because=because)
+
+
+def test_joint_encoders_bring_their_modality_and_must_not_contradict_it() -> None:
+    joint = {"joint": ["blip:some/model"]}
+    assert build_recipe("fusion", encoders=joint).features.modalities[-1] == "joint"
+    with pytest.raises(ConfigError, match="--joint-encoder is given and --modalities leaves out 'joint'"):
+        build_recipe("fusion", modalities="plot,poster", encoders=joint)
+    with pytest.raises(ConfigError, match="--poster-encoder is given and --modalities leaves out 'poster'"):
+        build_recipe("fusion", modalities="plot", encoders={"poster": ["descriptors"]})
+
+
+def test_another_contrast_forgets_the_settings_of_the_first() -> None:
+    chosen = build_recipe("idkg-published", settings=["model_settings.contrast=mulcon"])
+    assert chosen.model_config().contrast == "mulcon"
+    assert chosen.model_config().contrast_settings == {}

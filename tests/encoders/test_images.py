@@ -209,3 +209,12 @@ def test_a_pool_changes_nothing() -> None:
             np.testing.assert_array_equal(np.asarray(image), np.asarray(alone))
     assert decode_all([]) == []
     assert 1 <= decoding_threads() <= 8
+
+
+def test_a_shortage_of_memory_is_not_a_broken_poster(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("reeltag.encoders.images.Image.open", short)
+    with pytest.raises(MemoryError):
+        decode(b"\x89PNG")

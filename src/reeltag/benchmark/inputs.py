@@ -71,6 +71,16 @@ class Inputs:
             return f"not run: needs weights (--joint-encoder {entry.joint}:MODEL)"
         return entry.why_not
 
+    def lacks(self, entry: Entry) -> str:
+        """Return why an entry cannot learn here, of what the titles have; "" when it can. Reads every title."""
+        base, joint, credits = self._all(), self._joint_block(entry), self._credits(entry)
+        read = self._read_of_base(entry, joint)
+        training = np.searchsorted(self._rows, self.part.train)
+        there = any(base.blocks[name].present[training].any() for name in read if name not in (STANDING, PEOPLE))
+        if there or (credits == SUM and self._has_credits()):
+            return ""
+        return "not run: nothing that it reads is there"
+
     def describe(self, entry: Entry) -> dict[str, object]:
         """Return everything that the features of an entry depend on, as JSON values."""
         reads: dict[str, object] = {
@@ -83,6 +93,7 @@ class Inputs:
         }
         if self._needs_graph(entry):
             reads["graph"] = to_json(graph_config(entry.scorer, self.config.graph))
+            reads["graph_seed"] = self.config.splits.seed
             reads["label_vectors"] = entry.label_vectors
         return reads
 
@@ -96,15 +107,10 @@ class Inputs:
         Raises:
             FeatureError: Nothing that the entry reads is there.
         """
-        base, credits, joint = self._all(), self._credits(entry), self._joint_block(entry)
-        blocks = {name: block for name, block in base.blocks.items() if name == joint}
-        if not joint:
-            left_out = {PROFILE, STANDING, PEOPLE}
-            blocks = {n: b for n, b in base.blocks.items() if n not in left_out and modality_of(n) != _JOINT}
-            wanted = [*entry.side, *([PROFILE] if credits == PROFILE else [])]
-            blocks |= {name: base.blocks[name] for name in wanted if name in base.blocks}
-            if credits == SUM and self._has_credits():
-                blocks[SUM] = self._sum(entry.scorer)[0]
+        base = self._all()
+        blocks = {name: base.blocks[name] for name in self._read_of_base(entry, self._joint_block(entry))}
+        if self._credits(entry) == SUM and self._has_credits():
+            blocks[SUM] = self._sum(entry.scorer)[0]
         if not blocks:
             raise FeatureError(f"entry '{entry.label}': no title has anything that it reads")
         return Features(base.ids, blocks).take(np.searchsorted(self._rows, rows))
@@ -115,6 +121,16 @@ class Inputs:
             return None
         self._all()
         return self._sum(entry.scorer)[1] if self._has_credits() else None
+
+    def _read_of_base(self, entry: Entry, joint: str) -> list[str]:
+        """Return the names of the blocks that an entry reads, but the sums."""
+        names = list(self._all().blocks)
+        if joint:
+            return [name for name in names if name == joint]
+        left_out = {PROFILE, STANDING, PEOPLE}
+        read = [name for name in names if name not in left_out and modality_of(name) != _JOINT]
+        wanted = [*entry.side, *([PROFILE] if self._credits(entry) == PROFILE else [])]
+        return [*read, *(name for name in wanted if name in names)]
 
     def _credits(self, entry: Entry) -> str:
         if entry.joint or entry.credits == "none":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from reeltag.benchmark.report import BenchmarkReport, Row, tests_against
 from reeltag.benchmark.runs import Outcome, RunFolder
 from reeltag.benchmark.settings import BenchmarkConfig, model_settings
 from reeltag.catalogue import Catalogue
+from reeltag.errors import ArtefactError
 from reeltag.features import modality_of
 from reeltag.files import atomic_file, write_json
 from reeltag.progress import Progress, silent
@@ -51,6 +53,7 @@ def run_benchmark(
         ConfigError: There is no such benchmark, entry, model or setting.
         SplitError: There are no training, validation or test titles with a label.
         LabelError: No label is frequent enough.
+        ArtefactError: Nothing can be written to ``out``.
     """
     config = config or BenchmarkConfig()
     chosen = benchmark(recipe) if isinstance(recipe, str) else recipe
@@ -61,6 +64,13 @@ def run_benchmark(
     inputs = Inputs(catalogue, part, config, folder=out / "graphs", cache=cache, progress=progress)
     runs = RunFolder(out / "runs", inputs, settings)
     reasons = {entry.label: inputs.why_not(entry) for entry in entries}
+    for entry in entries:
+        if not reasons[entry.label]:
+            inputs.describe(entry)  # settings of the graph that break a rule are told here
+    _check_writable(out, out / "runs" / config.protocol, out / "graphs")
+    for entry in entries:
+        if not reasons[entry.label] and not all(runs.has(entry, seed) for seed in range(config.n_seeds)):
+            reasons[entry.label] = inputs.lacks(entry)
     running = [entry for entry in entries if not reasons[entry.label]]
     outcomes, n_trained = _run_all(running, config.n_seeds, runs, progress)
     reference, truth = outcomes.get(chosen.reference), part.targets[part.test]
@@ -85,6 +95,17 @@ def run_benchmark(
     )
     _write(report, out, catalogue, part, {label: found[0] for label, found in outcomes.items()})
     return report
+
+
+def _check_writable(*folders: Path) -> None:
+    """Make folders, and try to write to each."""
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ArtefactError(f"{folder}: cannot be written to ({error.strerror}); choose another folder") from None
 
 
 def _run_all(

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from reeltag.benchmark.entries import Entry
 from reeltag.benchmark.inputs import Inputs, digest
 from reeltag.calibration import best_f1_threshold
 from reeltag.config import from_json
+from reeltag.errors import ConfigError
 from reeltag.evaluation import (
     AT_HALF,
     GLOBAL,
@@ -131,14 +133,23 @@ class RunFolder:
         return self.folder / self.inputs.part.protocol / name
 
     def has(self, entry: Entry, seed: int) -> bool:
-        """Return whether a run is there, whole."""
-        return self.path(entry, seed).is_file() and self._arrays(entry, seed).is_file()
+        """Return whether a run is there, whole; a damaged one is as good as none."""
+        if not (self.path(entry, seed).is_file() and self._arrays(entry, seed).is_file()):
+            return False
+        try:
+            self.open(entry, seed)
+        except (ConfigError, SafetensorError, ValueError, KeyError):
+            return False
+        return True
 
     def open(self, entry: Entry, seed: int) -> Outcome:
         """Read a run.
 
         Raises:
             ConfigError: The file is not one of these.
+            ValueError: Its JSON is damaged.
+            SafetensorError: Its arrays are damaged.
+            KeyError: Some of its arrays are not there.
         """
         path = self.path(entry, seed)
         run = from_json(Run, json.loads(path.read_text(encoding="utf-8")), str(path))

@@ -110,6 +110,6 @@ def show_explanation(explanation: Explanation) -> None:
 def show_attention(attention: AttentionEvidence) -> None:
     """Print what every modality counts, and what the teacher asks for the credits."""
     rows = [[modality, f"{weight:.3f}"] for modality, weight in attention.weights.items()]
-    if attention.teacher is not None:
+    if attention.teacher is not None and "credits" in attention.weights:
         rows.append([f"credits, teacher's target ({attention.n_people} people known)", f"{attention.teacher:.3f}"])
     table("Attention; how much each modality counts, 0 to 1", ["modality", "weight"], rows)

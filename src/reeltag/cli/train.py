@@ -150,10 +150,25 @@ def build_recipe(
         data["features"]["modalities"] = [modality.strip() for modality in modalities.split(",")]
     for modality, specs in (encoders or {}).items():
         if specs:
-            data["features"][f"{modality}_encoders"] = specs
+            _put_encoders(data["features"], modality, specs, asked=modalities is not None)
     for setting in settings or []:
         _put(data, setting)
     return recipe_from_json(data)
+
+
+def _put_encoders(features: dict[str, Any], modality: str, specs: list[str], *, asked: bool) -> None:
+    """Put the encoders of a modality in; ``asked`` when the modalities were given on the command line."""
+    from reeltag.errors import ConfigError
+
+    if modality not in features["modalities"]:
+        if asked:
+            raise ConfigError(
+                f"--{modality}-encoder is given and --modalities leaves out '{modality}': add it there, or give no "
+                f"--{modality}-encoder"
+            )
+        if modality == "joint":
+            features["modalities"] = [*features["modalities"], modality]
+    features[f"{modality}_encoders"] = specs
 
 
 def _put(data: dict[str, Any], setting: str) -> None:
@@ -161,7 +176,10 @@ def _put(data: dict[str, Any], setting: str) -> None:
     from reeltag.config import put_setting
     from reeltag.recipes import recipe_from_json
 
-    before = data["model"]
-    if put_setting(data, setting) == "model" and data["model"] != before:
+    before, contrast = data["model"], data["model_settings"].get("contrast")
+    path = put_setting(data, setting)
+    if path == "model_settings.contrast" and data["model_settings"]["contrast"] != contrast:
+        data["model_settings"]["contrast_settings"] = {}  # nor those of another contrast to this one
+    if path == "model" and data["model"] != before:
         data["model_settings"] = {}  # the settings of another model mean nothing to this one
         data["model_settings"] = recipe_from_json(data).to_json()["model_settings"]

@@ -36,7 +36,6 @@ UNREADABLE = (
     KeyError,
     TypeError,
     AttributeError,
-    MemoryError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,

@@ -25,6 +25,7 @@ from reeltag.progress import Progress, silent
 
 SHARD_TEXTS = 1024
 SHARD_POSTERS = 256
+SHARD_BYTES = 256 << 20  # of posters that wait to be decoded; a shard is written early when they reach it
 _DECODED_AT_ONCE = 32  # 32 images of 512 x 768 pixels are 36 MiB
 
 Encoded: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
@@ -196,6 +197,7 @@ class _ImageJob:
             return as_hashes(digests), found
         stored, seen = Shards(self.folder), set[bytes]()
         waiting: dict[bytes, tuple[bytes, str]] = {}  # hash -> bytes and text; fewer than a shard
+        n_bytes = 0
         progress(self.stage, 0, len(wanted))
         with ThreadPoolExecutor(decoding_threads()) as pool:
             for number, (title_id, content) in enumerate(posters.read(wanted), 1):
@@ -204,10 +206,11 @@ class _ImageJob:
                 digests[row_of[title_id]], found[row_of[title_id]] = key, True
                 if key not in seen and not stored.known(as_hashes([key]))[0]:
                     waiting[key] = (content, text)
+                    n_bytes += len(content)
                 seen.add(key)
-                if len(waiting) == self.shard_posters:
+                if len(waiting) == self.shard_posters or n_bytes >= SHARD_BYTES:
                     self._write(waiting, pool)
-                    waiting = {}
+                    waiting, n_bytes = {}, 0
                 if number % _DECODED_AT_ONCE == 0:
                     progress(self.stage, number, len(wanted))
             if waiting:
