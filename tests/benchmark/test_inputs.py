@@ -149,3 +149,26 @@ def test_what_a_run_depends_on(tmp_path: Path) -> None:
     assert of.describe(GMU) == slower.describe(GMU)
     assert of.describe(IDKG) != slower.describe(IDKG)
     assert len({str(of.describe(found)) for found in BENCHMARKS["idkg-figure4"].entries}) == 1
+
+
+def test_rows_that_have_nothing_to_learn_from_say_so(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    nothing = "not run: nothing that it reads is there"
+    of = inputs(tmp_path, features=replace(FEATURES, modalities=("credits",)))
+    assert (of.lacks(WITHOUT), of.lacks(IDKG), of.lacks(COMPLEX)) == (nothing, "", "")
+    assert of.describe(WITHOUT) == inputs(tmp_path, features=of.config.features).describe(WITHOUT)
+    joint = replace(FEATURES, modalities=("plot", "joint"), joint_encoders=("blip:somewhere",))
+    without_posters = inputs(tmp_path, features=joint)
+    assert without_posters.why_not(BLIP) == ""
+    assert (without_posters.lacks(BLIP), without_posters.lacks(GMU)) == (nothing, "")
+    assert not list(tmp_path.iterdir()), "no graph is trained to say so"
+
+
+def test_a_run_depends_on_the_seed_of_its_graph_alone(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    of = inputs(tmp_path)
+    other = inputs(tmp_path, splits=replace(of.config.splits, seed=7))
+    assert of.describe(GMU) == other.describe(GMU)
+    assert (of.describe(IDKG)["graph_seed"], other.describe(IDKG)["graph_seed"]) == (0, 7)

@@ -18,6 +18,7 @@ from reeltag.errors import ConfigError, ModelError
 from reeltag.features import Features
 from reeltag.losses import LOSSES
 from reeltag.models import MODELS, FusionConfig, FusionModel, Validation
+from reeltag.models.contract import STANDING
 from reeltag.models.estimator import (
     NetworkConfig,
     NetworkModel,
@@ -292,19 +293,16 @@ class Keeper(torch.nn.Module):
 
 
 class KeeperModel(NetworkModel):
-    """Reads the year besides the plot, and keeps the targets of the training titles."""
+    """Reads a side block besides the plot, and keeps the targets of the training titles."""
 
     config_class = NetworkConfig
     network_class = Keeper
-
-    def _inputs_of(self, features: Features) -> Features:
-        return features.select(["plot"])
 
     def _prepare(self, features: Features, targets: np.ndarray) -> None:
         self.n_titles = len(features)
 
     def _side(self, features: Features) -> torch.Tensor:
-        return torch.from_numpy(features.blocks["year"].values[:, :1] / 4000)
+        return torch.from_numpy(features.blocks[STANDING].values[:, :1] / 4000)
 
     def _finish(self, network: torch.nn.Module, rows: Rows, targets: torch.Tensor) -> None:
         network.register_buffer("kept", targets[:, :2].clone())
@@ -317,10 +315,12 @@ class KeeperModel(NetworkModel):
 
 
 def test_a_model_keeps_what_it_adds(tmp_path: Path) -> None:
-    features, targets = films(30)
+    whole, targets = films(30)
+    blocks = {**whole.select(["plot"]).blocks, STANDING: whole.blocks["year"]}  # no input of the network
+    features = Features(whole.ids, blocks)
     vectors = np.ones((3, 5), np.float32)
     model = KeeperModel(NetworkConfig(training=FAST, n_members=2)).fit(features, targets, label_vectors=vectors)
-    years = features.blocks["year"].values[:, 0] / 4000
+    years = features.blocks[STANDING].values[:, 0] / 4000
     assert model._fitted_layout().names == ("plot.tfidf", "plot.sense")
     np.testing.assert_allclose(model.attention(features)["plot"], years, rtol=1e-5)
     model.save_pretrained(tmp_path)
