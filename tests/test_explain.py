@@ -303,6 +303,15 @@ def test_page_shows_posters_of_any_kind(kind: str, shown: str, tmp_path: Path) -
     assert f"data:{shown};base64," in explanation_to_html(fitted("linear").explain(film, TITLE), film)
 
 
+def test_large_posters_are_made_small(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (900, 500, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / f"{TITLE}.png")
+    film = replace(catalogue([row_of(TITLE)]), posters=poster_folder(tmp_path))
+    page = explanation_to_html(fitted("linear").explain(film, TITLE), film)
+    (content,) = re.findall('src="data:image/jpeg;base64,([^"]+)"', page)
+    assert max(Image.open(io.BytesIO(base64.b64decode(content))).size) == 600
+
+
 def test_page_of_an_unreadable_poster_or_without_credits(tmp_path: Path) -> None:
     (tmp_path / f"{TITLE}.jpg").write_bytes(b"\xff\xd8 no image")
     row = {**row_of(TITLE), "directors": None, "cast": None}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from encoders.pictures import encoded, picture
 from reeltag.benchmark import BENCHMARKS, Benchmark, BenchmarkReport, Entry, run_benchmark
@@ -310,22 +310,6 @@ def test_bad_graphs_and_folders_are_told_before_any_training(tmp_path: Path, mon
         run("idkg-table2", tmp_path / "file" / "out")
 
 
-def test_a_row_that_has_nothing_to_read_does_not_stop_the_others(tmp_path: Path) -> None:
-    only = ("IDKG(GMU)", "IDKG(GMU) - G-CACL - KG")
-    features = replace(FEATURES, modalities=("credits",))
-    report = run("idkg-table3", tmp_path, only=only, features=features)
-    assert report.row(only[1]).why_not == "not run: nothing that it reads is there"
-    assert report.row(only[0]).runs
-    assert report.n_trained == 1
-
-
-def test_graph_settings_are_checked_before_any_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RunFolder, "make", lambda *_: pytest.fail("trained"))
-    with pytest.raises(ConfigError, match=r"LinkTrainingConfig\.epochs must be between .*; got -1"):
-        run("idkg-table2", tmp_path, only=("GMU", "IDKG"), graph={"training": {"epochs": -1}})
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("taken", ["out", "out/runs", "out/graphs"])
 def test_a_folder_that_cannot_be_written_is_told_before_any_training(
     taken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -333,21 +317,16 @@ def test_a_folder_that_cannot_be_written_is_told_before_any_training(
     monkeypatch.setattr(RunFolder, "make", lambda *_: pytest.fail("trained"))
     (tmp_path / taken).parent.mkdir(exist_ok=True)
     (tmp_path / taken).write_text("a file", encoding="utf-8")
-    with pytest.raises(ArtefactError, match="cannot be written to .*; choose another folder"):
+    with pytest.raises(ArtefactError, match=r"cannot be written to .*; choose another folder"):
         run("idkg-figure3", tmp_path / "out", only=("GMU",))
 
 
-def test_a_damaged_run_is_made_again(tmp_path: Path) -> None:
-    only = ("GMU",)
-    run("idkg-figure3", tmp_path, only=only)
+def test_a_run_that_is_there_in_part_is_made_again(tmp_path: Path) -> None:
+    run("idkg-figure3", tmp_path, only=("GMU",))
     (path,) = (tmp_path / "runs" / "clean").glob("gmu-*.json")
     arrays = path.with_suffix(".safetensors")
-    whole = path.read_bytes()
-    for damaged, content in (
-        (path, whole[:100]), (path, b"{}"), (path, b"\xff"), (arrays, b""), (arrays, arrays.read_bytes()[:-9]),
-    ):  # fmt: skip
+    for damaged, content in ((path, path.read_bytes()[:100]), (path, b"{}"), (arrays, arrays.read_bytes()[:-9])):
         damaged.write_bytes(content)
-        assert run("idkg-figure3", tmp_path, only=only).n_trained == 1
+        assert run("idkg-figure3", tmp_path, only=("GMU",)).n_trained == 1
     save_file({"other": np.zeros(1, np.float32)}, arrays)
-    assert run("idkg-figure3", tmp_path, only=only).n_trained == 1
-    assert run("idkg-figure3", tmp_path, only=only).n_trained == 0
+    assert run("idkg-figure3", tmp_path, only=("GMU",)).n_trained == 1

@@ -88,3 +88,14 @@ def test_mistakes(reeltag: Commands) -> None:
     )  # fmt: skip
     reeltag.fails("benchmark", *OPTIONS, "--set", "dim", because="--set takes PATH=VALUE; got 'dim'")
     reeltag.fails("benchmark", "idkg-table2", "absent.csv", because="absent.csv: no such file")
+
+
+def test_mistakes_that_would_come_late(reeltag: Commands) -> None:
+    words = ("benchmark", *OPTIONS, "--only", "GMU,IDKG")
+    result = reeltag(*words, "--set", "graph.training.epochs=-1")
+    assert (result.code, result.out) == (2, "")
+    assert "LinkTrainingConfig.epochs must be between" in result.err.splitlines()[-1]
+    (reeltag.folder / "taken").write_text("a file", encoding="utf-8")
+    result = reeltag(*words, "--out", "taken")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.endswith("reeltag: taken: cannot be written to (File exists); choose another folder\n")

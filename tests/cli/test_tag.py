@@ -152,6 +152,15 @@ def test_explain_shows_attention_and_the_target_of_the_teacher(reeltag: Commands
         assert words in out, words
 
 
+def test_explain_asks_nothing_of_credits_that_are_not_there(reeltag: Commands) -> None:
+    tagger = reeltag.tagger(model="idkg", credit_features=("profile", "standing"))
+    film = {"id": "alone", "title": "Alone", "plot": "A laugh and a wedding.", "directors": [], "cast": []}
+    result = reeltag("explain", tagger, "alone", "--catalogue", reeltag.catalogue("alone.jsonl", [film]))
+    assert result.code == 0
+    assert "Attention; how much each modality counts" in result.out
+    assert "teacher" not in result.out
+
+
 def test_explain_writes_a_page(reeltag: Commands) -> None:
     reeltag.tagger()
     (reeltag.folder / "posters").mkdir()

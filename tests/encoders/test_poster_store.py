@@ -237,6 +237,30 @@ def test_images_are_never_all_held(store: FeatureStore) -> None:
     assert largest == 32
 
 
+def test_waiting_bytes_have_a_limit(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    posters = box(6)
+    ids = sorted(posters.contents)
+    monkeypatch.setattr("reeltag.encoders.store.SHARD_BYTES", len(posters.contents["t00"]) + 100)
+    encoder = Encoder()
+    check(store.encode_posters(encoder, posters, ids), posters, ids)
+    assert encoder.n_images == 6
+    assert len(shards(store)) == 3, "two by two, though a shard may hold four"
+
+
+def test_too_little_memory_is_not_remembered(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError
+
+    posters = box(3)
+    ids = sorted(posters.contents)
+    with monkeypatch.context() as patch:
+        patch.setattr("reeltag.encoders.images._rgb", full)
+        with pytest.raises(MemoryError):
+            store.encode_posters(Encoder(), posters, ids)
+    assert not shards(store)
+    check(store.encode_posters(Encoder(), posters, ids), posters, ids)
+
+
 def test_progress(store: FeatureStore) -> None:
     reports: list[tuple[str, int, int]] = []
     posters = box(40)
