@@ -69,7 +69,7 @@ def run_benchmark(
             inputs.describe(entry)  # settings of the graph that break a rule are told here
     _check_writable(out, out / "runs" / config.protocol, out / "graphs")
     for entry in entries:
-        if not reasons[entry.label] and not all(runs.has(entry, seed) for seed in range(config.n_seeds)):
+        if not reasons[entry.label] and not all(runs.find(entry, seed) for seed in range(config.n_seeds)):
             reasons[entry.label] = inputs.lacks(entry)
     running = [entry for entry in entries if not reasons[entry.label]]
     outcomes, n_trained = _run_all(running, config.n_seeds, runs, progress)
@@ -116,10 +116,9 @@ def _run_all(
     n_trained = n_done = 0
     for seed in range(n_seeds):
         for entry in entries:
-            if not runs.has(entry, seed):
-                n_trained += 1
-                runs.make(entry, seed, progress)
-            found[entry.label].append(runs.open(entry, seed))
+            kept = runs.find(entry, seed)
+            n_trained += kept is None
+            found[entry.label].append(kept or runs.make(entry, seed, progress))
             n_done += 1
             progress("runs", n_done, n_seeds * len(entries))
     return found, n_trained

@@ -132,15 +132,14 @@ class RunFolder:
         name = f"{entry.model}-{digest({**told, 'seed': None})}-seed{seed}.json"
         return self.folder / self.inputs.part.protocol / name
 
-    def has(self, entry: Entry, seed: int) -> bool:
-        """Return whether a run is there, whole; a damaged one is as good as none."""
+    def find(self, entry: Entry, seed: int) -> Outcome | None:
+        """Return a run that is there, whole; None when it is not: a damaged one is as good as none."""
         if not (self.path(entry, seed).is_file() and self._arrays(entry, seed).is_file()):
-            return False
+            return None
         try:
-            self.open(entry, seed)
+            return self.open(entry, seed)
         except (ConfigError, SafetensorError, ValueError, KeyError):
-            return False
-        return True
+            return None
 
     def open(self, entry: Entry, seed: int) -> Outcome:
         """Read a run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from reeltag.encoders.pretrained import (
 from reeltag.errors import EncoderError, MissingExtraError
 
 
-class _JointModel:
+class _JointModel(ABC):
     """What both share: loading, batches, unit length.
 
     Args:
@@ -96,14 +97,17 @@ class _JointModel:
             parts.append(torch.nn.functional.normalize(vectors, dim=1).cpu().numpy())
         return np.concatenate(parts)
 
+    @abstractmethod
     def _width(self, config: Any) -> int:
-        raise NotImplementedError
+        """Return the width of the vectors."""
 
+    @abstractmethod
     def _n_positions(self, config: Any) -> int:
-        raise NotImplementedError
+        """Return how many tokens a text may have."""
 
+    @abstractmethod
     def _forward(self, network: Any, tokens: Any, pixels: Any) -> torch.Tensor:
-        raise NotImplementedError
+        """Return the vectors of pairs, (n, dim)."""
 
 
 class BlipEncoder(_JointModel):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from reeltag.models.dropout import Dropout
+from reeltag.models.layers import present_modalities
 from reeltag.models.layout import Layout, Rows
 
 
@@ -43,7 +44,7 @@ class Alignment(nn.Module):
         self.norms = nn.ModuleList(BatchNorm(width) if batch_norm else nn.Identity() for width in layout.widths)
         self.maps = nn.ModuleList(nn.Linear(width, dim) for width in layout.widths)
         self.dropout = Dropout(dropout)
-        self._places = [layout.blocks_of(modality) for modality in layout.modalities]
+        self._layout = layout
 
     def forward(self, rows: Rows) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the vectors (n, n_modalities, dim) and which modalities are present (n, n_modalities)."""
@@ -51,6 +52,6 @@ class Alignment(nn.Module):
         for place, block in enumerate(rows.blocks):
             x = self.maps[place](self.dropout(self.norms[place](block)))  # (n, dim)
             mapped.append(x * rows.present[:, place : place + 1] if self.masked else x)
-        vectors = [torch.stack([mapped[place] for place in places]).sum(dim=0) for places in self._places]
-        present = [rows.present[:, list(places)].amax(dim=1) for places in self._places]
-        return torch.stack(vectors, dim=1), torch.stack(present, dim=1)
+        places = [self._layout.blocks_of(modality) for modality in self._layout.modalities]
+        vectors = [torch.stack([mapped[place] for place in own]).sum(dim=0) for own in places]
+        return torch.stack(vectors, dim=1), present_modalities(rows, self._layout)

@@ -16,6 +16,7 @@ from torch import nn
 from reeltag.config import check_range
 from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
+from reeltag.models.layers import classify
 from reeltag.models.layout import Layout, Outputs, Rows
 
 
@@ -73,11 +74,7 @@ class FusionNetwork(nn.Module):
         for place, block in enumerate(rows.blocks):
             x = x + rows.present[:, place : place + 1] * self.align[place](self.input_dropout(block))
         x = self.body(x).float()
-        with torch.autocast(x.device.type, enabled=False):  # logits need more digits than bfloat16 has
-            z = self.head(x)
-            for place, block in enumerate(rows.blocks):
-                z = z + rows.present[:, place : place + 1] * self.straight[place](block.float())
-        return Outputs(z, x)
+        return Outputs(classify(self.head, x, (self.straight, rows)), x)
 
 
 class FusionModel(NetworkModel):

@@ -34,6 +34,7 @@ from reeltag.models.contract import STANDING, Targets
 from reeltag.models.contrasts import CONTRASTS, MLTC, Contrast, contrast_config, knn_probabilities
 from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import PREDICT_ROWS, NetworkConfig, NetworkModel, start_at_base_rates
+from reeltag.models.layers import classify
 from reeltag.models.layout import Layout, Outputs, Rows
 from reeltag.training import TrainingConfig
 
@@ -164,7 +165,7 @@ class IdkgNetwork(nn.Module):
         if self.absent is not None:
             fused = fused + (1 - present) @ self.absent
         attention = weights.float().mean(dim=2)
-        logits = self._classify(rows, fused)
+        logits = classify(lambda x: self.head(self.deep(x)), self.body(fused), (self.straight, rows))
         if len(self.memory) and not self.training:
             logits = self._ask_neighbours(logits, fused)
         extra = None if targets is None else self._extra(rows, fused, tokens, attention, present, targets)
@@ -192,14 +193,6 @@ class IdkgNetwork(nn.Module):
         if self.config.fusion == "gmu":
             return torch.sigmoid(self.gate(tokens.flatten(1))).view_as(tokens)
         return torch.sigmoid(self.gate(tokens))
-
-    def _classify(self, rows: Rows, fused: torch.Tensor) -> torch.Tensor:
-        x = self.body(fused).float()
-        with torch.autocast(x.device.type, enabled=False):  # logits need more digits than bfloat16 has
-            z: torch.Tensor = self.head(self.deep(x))
-            for place, path in enumerate(self.straight):
-                z = z + rows.present[:, place : place + 1] * path(rows.blocks[place].float())
-        return z
 
     def _extra(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -41,10 +41,24 @@ def perceptron(widths: Sequence[int], dropout: float) -> nn.Sequential:
     )
 
 
-def classify(head: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Return what a head makes of x in single precision: logits need more digits than bfloat16 has."""
+def classify(
+    head: Callable[[torch.Tensor], torch.Tensor],
+    x: torch.Tensor,
+    straight: tuple[nn.ModuleList, Rows] | None = None,
+) -> torch.Tensor:
+    """Return what a head makes of x in single precision: logits need more digits than bfloat16 has.
+
+    Args:
+        head: From (n, width) to logits (n, n_labels).
+        x: Shape (n, width).
+        straight: Maps from the blocks straight to the logits, one per block, and the titles; added where present.
+    """
     with torch.autocast(x.device.type, enabled=False):
-        logits: torch.Tensor = head(x.float())
+        logits = head(x.float())
+        if straight is not None:
+            paths, rows = straight
+            for place, path in enumerate(paths):
+                logits = logits + rows.present[:, place : place + 1] * path(rows.blocks[place].float())
     return logits
 
 
