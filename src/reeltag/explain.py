@@ -206,7 +206,7 @@ def people_evidence(
     edited = replace(film, frame=pl.concat(variants))
     blocks = {name: read(edited) for name, read in readers.items()}
     repeated = features.take(np.zeros(len(relations), np.int64))
-    changed = Features(repeated.ids, {**repeated.blocks, **blocks})
+    changed = Features(repeated.ids, {**repeated.blocks, **blocks}, repeated.tokens)
     whole = log_odds(model.predict_proba(features))
     effects = whole - log_odds(model.predict_proba(changed))  # (n_people, n_labels)
     names = [labels[column] for column in columns]

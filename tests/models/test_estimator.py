@@ -19,16 +19,10 @@ from reeltag.features import Features
 from reeltag.losses import LOSSES
 from reeltag.models import MODELS, FusionConfig, FusionModel, Validation
 from reeltag.models.contract import STANDING
-from reeltag.models.estimator import (
-    NetworkConfig,
-    NetworkModel,
-    _Score,
-    _Step,
-    _weights,
-    start_at_base_rates,
-)
+from reeltag.models.estimator import NetworkConfig, NetworkModel, batch_loss, start_at_base_rates
 from reeltag.models.fusion import FusionNetwork
 from reeltag.models.layout import Layout, Outputs, Rows
+from reeltag.models.objective import ValidationScore
 from reeltag.training import TrainingConfig
 
 from .samples import SMALL as SMALL_SETTINGS
@@ -71,7 +65,7 @@ def step(present: torch.Tensor, chance: float, names: tuple[str, ...]) -> torch.
     """Return what a step shows of titles with the given blocks."""
     rows = Rows([present[:, [column]] for column in range(len(names))], present)
     layout = Layout(names=names, widths=(1,) * len(names), n_labels=2)
-    made = _Step(rows, torch.zeros(len(present), 2), replace(SMALL, modality_dropout=chance), layout)
+    made = batch_loss(rows, torch.zeros(len(present), 2), replace(SMALL, modality_dropout=chance), layout)
     recorder = Recorder()
     torch.manual_seed(0)
     made(recorder, torch.arange(len(present)))
@@ -115,9 +109,9 @@ def test_loss_of_a_step_is_the_loss_of_its_rows() -> None:
     for name, loss in LOSSES.items():
         for class_weights in (0.0, 0.7):
             config = replace(SMALL, modality_dropout=0.0, loss=name, class_weights=class_weights)
-            found = _Step(Rows(values, torch.ones(6, 2)), targets, config, LAYOUT)(net, rows)
+            found = batch_loss(Rows(values, torch.ones(6, 2)), targets, config, LAYOUT)(net, rows)
             logits = net(Rows([block[rows] for block in values], torch.ones(3, 2))).logits
-            weight = _weights(config, targets)
+            weight = config.label_weights(targets.numpy())
             assert (weight is None) == (class_weights == 0)
             assert weight is None or len(weight.unique()) > 2
             torch.testing.assert_close(found, loss(logits, targets[rows], weight=weight))
@@ -136,7 +130,7 @@ def test_the_extra_loss_is_added_and_the_side_belongs_to_the_rows(chance: float)
     side = torch.arange(6.0)[:, None]
     targets = torch.ones(6, 2)
     layout = Layout(names=("plot", "year"), widths=(3, 2), n_labels=2)
-    made = _Step(Rows(blocks(6), torch.ones(6, 2), side), targets, replace(SMALL, modality_dropout=chance), layout)
+    made = batch_loss(Rows(blocks(6), torch.ones(6, 2), side), targets, replace(SMALL, modality_dropout=chance), layout)
     found = made(Sided(), torch.tensor([4, 0, 5]))
     assert float(found) == pytest.approx(np.log(2) + 3)
 
@@ -147,14 +141,13 @@ def test_the_extra_loss_is_added_and_the_side_belongs_to_the_rows(chance: float)
 def test_weights_by_loss() -> None:
     targets = np.zeros((100, 3), np.float32)
     targets[:50, 0], targets[:10, 1], targets[:1, 2] = 1, 1, 1
-    targets = torch.from_numpy(targets)
-    assert _weights(SMALL, targets) is None
-    found = _weights(replace(SMALL, class_weights=0.5), targets)
+    assert SMALL.label_weights(targets) is None
+    found = replace(SMALL, class_weights=0.5).label_weights(targets)
     np.testing.assert_allclose(found, [1, 3, np.sqrt(99)], rtol=1e-5)
-    balanced = _weights(replace(SMALL, loss="class_balanced", class_weights=0.9), targets)
+    balanced = replace(SMALL, loss="class_balanced", class_weights=0.9).label_weights(targets)
     expected = np.array([0.1 / (1 - 0.9**n) for n in (50, 10, 1)])
     np.testing.assert_allclose(balanced, expected * 3 / expected.sum(), rtol=1e-5)
-    extreme = _weights(replace(SMALL, loss="class_balanced", class_weights=1.0), targets)
+    extreme = replace(SMALL, loss="class_balanced", class_weights=1.0).label_weights(targets)
     assert extreme is not None
     assert torch.isfinite(extreme).all()
 
@@ -166,7 +159,7 @@ def test_score_is_the_mean_average_precision_of_the_labels_there_are() -> None:
     with torch.no_grad():
         logits = net(Rows(values, torch.ones(30, 2))).logits.numpy()
     expected = np.mean([average_precision_score(targets[:, c], logits[:, c]) for c in (0, 1, 3)])
-    assert _Score(Rows(values, torch.ones(30, 2)), targets)(net) == pytest.approx(expected)
+    assert ValidationScore(Rows(values, torch.ones(30, 2)), targets)(net) == pytest.approx(expected)
 
 
 # ---------------------------------------------------------------- the model
@@ -221,7 +214,7 @@ def test_parts_of_many_titles_are_joined(monkeypatch: pytest.MonkeyPatch) -> Non
     model = FusionModel(SMALL).fit(features, targets)
     whole, embedded = model.predict_proba(features), model.embed(features)
     for rows in (7, 25, 50):
-        monkeypatch.setattr("reeltag.models.estimator.PREDICT_ROWS", rows)
+        monkeypatch.setattr("reeltag.models.objective.PREDICT_ROWS", rows)
         np.testing.assert_allclose(model.predict_proba(features), whole, atol=1e-6)
         np.testing.assert_allclose(model.embed(features), embedded, atol=1e-6)
 

@@ -14,7 +14,7 @@ from reeltag.errors import ConfigError, ModelError
 from reeltag.features import Block, Features
 from reeltag.models.contract import STANDING
 from reeltag.models.contrasts import CONTRASTS
-from reeltag.models.estimator import _Step
+from reeltag.models.estimator import batch_loss
 from reeltag.models.idkg import FUSIONS, IdkgConfig, IdkgModel, IdkgNetwork
 from reeltag.models.layout import Layout, Rows
 from reeltag.training import TrainingConfig
@@ -160,7 +160,7 @@ def test_joint_loss_is_equation_15_by_loops() -> None:
         positive = math.exp(float(found.fused[t] @ centroid) / 0.1)
         negative = sum(math.exp(float(found.fused[t] @ vectors[n]) / 0.1) for n in union if n not in own)
         contrast -= math.log(positive / (positive + negative))  # equation 13
-    step = _Step(rows, targets, PLAIN, LAYOUT)
+    step = batch_loss(rows, targets, PLAIN, LAYOUT)
     loss = float(step(net, torch.arange(5)))
     assert loss == pytest.approx((classify / 5 + attend / 5 + contrast / labelled) / 3, rel=1e-4)
 
@@ -198,7 +198,7 @@ def test_masked_teacher_passes_over_titles_without_credits() -> None:
 def test_gradients_reach_every_parameter(fusion: str, contrast: str) -> None:
     net = network(replace(CLEAN, fusion=fusion, contrast=contrast, contrast_settings={})).train()
     rows, targets = batch(12)
-    _Step(rows, targets, net.config, LAYOUT)(net, torch.arange(12)).backward()
+    batch_loss(rows, targets, net.config, LAYOUT)(net, torch.arange(12)).backward()
     still = {name for name, p in net.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())}
     assert not {name for name in still if not name.startswith("contrast.")}
 
@@ -206,7 +206,7 @@ def test_gradients_reach_every_parameter(fusion: str, contrast: str) -> None:
 def test_anchors_of_the_published_code_get_no_gradient() -> None:
     net = network(replace(PLAIN, contrast_settings={"label_dim": 4, "learn_labels": False})).train()
     rows, targets = batch(12)
-    _Step(rows, targets, net.config, LAYOUT)(net, torch.arange(12)).backward()
+    batch_loss(rows, targets, net.config, LAYOUT)(net, torch.arange(12)).backward()
     for name, parameter in net.named_parameters():
         assert (parameter.grad is None) == name.startswith("contrast."), name
 

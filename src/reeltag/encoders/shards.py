@@ -15,10 +15,37 @@ from safetensors.numpy import save_file
 
 from reeltag.files import atomic_file
 
-_HASH_BYTES = 16
-_DTYPE = f"S{_HASH_BYTES}"
+HASH_BYTES = 16
+_DTYPE = f"S{HASH_BYTES}"
 
 Hashes = npt.NDArray[np.bytes_]
+
+
+class Index:
+    """Where each hash is stored: number of its shard, and its row there.
+
+    Args:
+        hashes: Of every shard, in the order of its rows.
+    """
+
+    def __init__(self, hashes: Sequence[Hashes]) -> None:
+        lengths = [len(h) for h in hashes]
+        joined = np.concatenate(hashes) if hashes else np.zeros(0, _DTYPE)
+        order = np.argsort(joined, kind="stable")
+        self._keys = joined[order]
+        self.shard = np.repeat(np.arange(len(lengths)), lengths)[order]
+        self.row = np.concatenate([np.arange(n) for n in lengths] or [np.zeros(0, np.int64)])[order]
+
+    def known(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Return which hashes are stored."""
+        if len(self._keys) == 0:
+            return np.zeros(len(hashes), np.bool_)
+        place = np.minimum(np.searchsorted(self._keys, hashes), len(self._keys) - 1)
+        return np.asarray(self._keys[place] == hashes)
+
+    def places(self, hashes: Hashes) -> npt.NDArray[np.int64]:
+        """Return the places of hashes, all of them stored, in ``shard`` and ``row``."""
+        return np.searchsorted(self._keys, hashes)
 
 
 class Shards:
@@ -30,27 +57,19 @@ class Shards:
         for path in sorted(folder.glob("[!.]*.safetensors")):
             try:
                 with safe_open(path, framework="numpy") as file:
-                    keys = np.ascontiguousarray(file.get_tensor("hashes"))
+                    keys = file.get_tensor("hashes")
                     n_rows = file.get_slice("values").get_shape()[0]
             except (SafetensorError, OSError):
                 continue
-            if keys.shape != (n_rows, _HASH_BYTES):
+            if keys.shape != (n_rows, HASH_BYTES):
                 continue
             self.paths.append(path)
-            hashes.append(np.frombuffer(keys.tobytes(), _DTYPE))
-        lengths = [len(h) for h in hashes]
-        joined = np.concatenate(hashes) if hashes else np.zeros(0, _DTYPE)
-        order = np.argsort(joined, kind="stable")
-        self._keys = joined[order]
-        self._shard = np.repeat(np.arange(len(lengths)), lengths)[order]
-        self._row = np.concatenate([np.arange(n) for n in lengths] or [np.zeros(0, np.int64)])[order]
+            hashes.append(hashes_of(keys))
+        self.index = Index(hashes)
 
     def known(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Return which hashes are stored."""
-        if len(self._keys) == 0:
-            return np.zeros(len(hashes), np.bool_)
-        place = np.minimum(np.searchsorted(self._keys, hashes), len(self._keys) - 1)
-        return np.asarray(self._keys[place] == hashes)
+        return self.index.known(hashes)
 
     def read(
         self, hashes: Hashes, wanted: npt.NDArray[np.bool_]
@@ -60,15 +79,16 @@ class Shards:
         A vector is absent, and zero, when it is not wanted or was stored as that of something unreadable.
         """
         rows = np.flatnonzero(wanted)
-        place = np.searchsorted(self._keys, hashes[rows])
+        place = self.index.places(hashes[rows])
+        shard, row = self.index.shard[place], self.index.row[place]
         values = np.zeros((len(hashes), self.width()), np.float32)
         present = wanted.copy()
-        for number in np.unique(self._shard[place]):
-            hits = self._shard[place] == number
+        for number in np.unique(shard):
+            hits = shard == number
             with safe_open(self.paths[number], framework="numpy") as file:
-                values[rows[hits]] = file.get_tensor("values")[self._row[place[hits]]]
+                values[rows[hits]] = file.get_tensor("values")[row[hits]]
                 if "present" in file.keys():  # noqa: SIM118 - the file is no mapping
-                    present[rows[hits]] = file.get_tensor("present")[self._row[place[hits]]] != 0
+                    present[rows[hits]] = file.get_tensor("present")[row[hits]] != 0
         return values, present
 
     def width(self) -> int:
@@ -93,7 +113,7 @@ def write_shard(
         values: Shape (n, dim).
         present: Which rows describe something, shape (n,); all when None.
     """
-    keys = np.frombuffer(hashes.tobytes(), np.uint8).reshape(-1, _HASH_BYTES)
+    keys = np.frombuffer(hashes.tobytes(), np.uint8).reshape(-1, HASH_BYTES)
     tensors: dict[str, npt.NDArray[Any]] = {"hashes": keys.copy(), "values": np.ascontiguousarray(values)}
     if present is not None:
         tensors["present"] = present.astype(np.uint8)
@@ -104,13 +124,18 @@ def write_shard(
 def content_hash(*parts: bytes) -> bytes:
     """Return a 16-byte hash; of several parts, one that tells where each ends."""
     if len(parts) > 1:
-        parts = tuple(hashlib.blake2b(part, digest_size=_HASH_BYTES).digest() for part in parts)
-    return hashlib.blake2b(b"".join(parts), digest_size=_HASH_BYTES).digest()
+        parts = tuple(hashlib.blake2b(part, digest_size=HASH_BYTES).digest() for part in parts)
+    return hashlib.blake2b(b"".join(parts), digest_size=HASH_BYTES).digest()
 
 
 def content_hashes(texts: Sequence[str]) -> Hashes:
     """Return a 16-byte hash per text, shape (n_texts,)."""
     return as_hashes([content_hash(text.encode("utf-8", "surrogatepass")) for text in texts])
+
+
+def hashes_of(keys: npt.NDArray[np.uint8]) -> Hashes:
+    """Return the hashes of a stored array of bytes (n, 16), shape (n,)."""
+    return np.frombuffer(np.ascontiguousarray(keys).tobytes(), _DTYPE)
 
 
 def as_hashes(digests: Sequence[bytes]) -> Hashes:

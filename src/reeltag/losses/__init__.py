@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+from collections.abc import Mapping
+from functools import partial
 from typing import Protocol
 
 import torch
 
+from reeltag.errors import ConfigError, shown
 from reeltag.losses.asymmetric import asymmetric
 from reeltag.losses.attention_teacher import attention_targets, attention_teacher
 from reeltag.losses.bce import bce
@@ -28,6 +33,28 @@ class Loss(Protocol):
 
 LOSSES: dict[str, Loss] = {"bce": bce, "asymmetric": asymmetric, "class_balanced": class_balanced}
 
+
+def configured_loss(name: str, settings: Mapping[str, float]) -> Loss:
+    """Return a loss of ``LOSSES`` with some of its settings changed.
+
+    Raises:
+        ConfigError: The loss has no such setting, or a value is negative or no number.
+    """
+    loss = LOSSES[name]
+    known = [
+        setting for setting in inspect.signature(loss).parameters if setting not in ("logits", "targets", "weight")
+    ]
+    for setting, value in settings.items():
+        if setting not in known:
+            raise ConfigError(
+                f"loss_settings: the loss '{name}' has no setting {shown(setting)}; known: {', '.join(known) or 'none'}"
+            )
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+            raise ConfigError(f"loss_settings.{setting} must be a number from 0; got {shown(value)}")
+    configured: Loss = partial(loss, **settings) if settings else loss  # type: ignore[arg-type]
+    return configured
+
+
 __all__ = [
     "LOSSES",
     "Gaussians",
@@ -38,6 +65,7 @@ __all__ = [
     "bce",
     "centre",
     "class_balanced",
+    "configured_loss",
     "decoding_contrast",
     "effective_weights",
     "genre_centroid",

@@ -18,7 +18,6 @@ import torch
 from torch import nn
 
 from reeltag.config import check_range
-from reeltag.losses import LOSSES
 from reeltag.models.alignment import Alignment, BatchNorm
 from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
@@ -100,7 +99,7 @@ class CentralNetNetwork(nn.Module):
         extra = None
         if targets is not None and self.config.branch_weight:
             logits = torch.stack([classify(head, x) for head, x in zip(self.heads, states, strict=True)], dim=1)
-            extra = self.config.branch_weight * branch_losses(logits, targets, present, LOSSES[self.config.loss])
+            extra = self.config.branch_weight * branch_losses(logits, targets, present, self.config.loss_function())
         return Outputs(classify(self.head, fused), fused.float(), None, extra)
 
 

@@ -89,7 +89,7 @@ def check_training(features: Features, targets: Targets, validation: Validation 
         ModelError: There are no titles or no labels, targets are not 0 and 1, or the validation titles have other
             labels.
     """
-    if not features.blocks:
+    if not (features.blocks or features.tokens):
         raise FeatureError("a model needs at least one block of features")
     if len(features) != len(targets):
         raise FeatureError(f"{len(features)} titles of features, but {len(targets)} of targets")
@@ -110,16 +110,21 @@ def check_training(features: Features, targets: Targets, validation: Validation 
         )
 
 
+def vectors_of(features: Features) -> Features:
+    """Return the blocks of vectors without ``SIDE_BLOCKS``."""
+    return Features(features.ids, {name: b for name, b in features.blocks.items() if name not in SIDE_BLOCKS})
+
+
 def inputs_of(features: Features) -> Features:
-    """Return the features without ``SIDE_BLOCKS``.
+    """Return what ``vectors_of`` returns.
 
     Raises:
         FeatureError: Nothing is left.
     """
-    inputs = {name: block for name, block in features.blocks.items() if name not in SIDE_BLOCKS}
-    if not inputs:
+    inputs = vectors_of(features)
+    if not inputs.blocks:
         raise FeatureError(f"a model needs at least one block of features besides {', '.join(SIDE_BLOCKS)}")
-    return Features(features.ids, inputs)
+    return inputs
 
 
 def log_odds(probabilities: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:

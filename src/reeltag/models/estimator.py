@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.metrics import average_precision_score
 from torch import nn
 
 from reeltag.config import check_choice, check_range, from_json, to_json
@@ -25,14 +24,13 @@ from reeltag.encoders.pretrained import has_fast_bfloat16
 from reeltag.errors import ModelError, NotFittedError
 from reeltag.features import Features
 from reeltag.files import write_json
-from reeltag.losses import LOSSES, Loss, effective_weights, positive_weights
-from reeltag.models.contract import Targets, Validation, check_training, inputs_of, leave_modality_out
-from reeltag.models.layout import Layout, Outputs, Rows
+from reeltag.losses import LOSSES, Loss, configured_loss, effective_weights, positive_weights
+from reeltag.models.contract import Targets, Validation, check_training, inputs_of, leave_modality_out, vectors_of
+from reeltag.models.layout import Layout, Outputs, Rows, stored_tokens
+from reeltag.models.objective import BatchLoss, ValidationScore, parts_of
 from reeltag.models.scaling import BlockScaler
 from reeltag.progress import Progress, silent
 from reeltag.training import TrainingConfig, TrainingHistory, fit_network
-
-PREDICT_ROWS = 1024  # small enough for hidden states to stay in the cache of a CPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +42,7 @@ class NetworkConfig:
         sparse_dim: Width that sparse blocks (TF-IDF) are reduced to.
         n_members: Networks averaged.
         loss: Name of a loss.
+        loss_settings: Settings of that loss, such as ``gamma_negative`` of ``asymmetric``; its defaults when empty.
         class_weights: 0 treats all labels alike; up to 1 makes the positives of rare labels count more: the power
             of negatives / positives, or for ``class_balanced`` the beta of the effective number of samples.
         training: Settings of the training loop.
@@ -53,6 +52,7 @@ class NetworkConfig:
     sparse_dim: int = 512
     n_members: int = 1
     loss: str = "bce"
+    loss_settings: dict[str, float] = field(default_factory=dict)
     class_weights: float = 0.0
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -63,6 +63,20 @@ class NetworkConfig:
         check_range(owner, "n_members", self.n_members, 1, 100)
         check_range(owner, "class_weights", self.class_weights, 0, 1)
         check_choice(owner, "loss", self.loss, LOSSES)
+        self.loss_function()
+
+    def loss_function(self) -> Loss:
+        """Return the loss with its settings."""
+        return configured_loss(self.loss, self.loss_settings)
+
+    def label_weights(self, targets: Targets) -> torch.Tensor | None:
+        """Return what the positives of each label count in the loss, (n_labels,); None when all count alike."""
+        if self.class_weights == 0:
+            return None
+        counts = targets.sum(axis=0)
+        if self.loss == "class_balanced":
+            return torch.from_numpy(effective_weights(counts, min(self.class_weights, 0.99999)))
+        return torch.from_numpy(positive_weights(counts, len(targets), self.class_weights))
 
 
 class FilmNetwork(Protocol):
@@ -85,6 +99,7 @@ class NetworkModel:
 
     config_class: ClassVar[type[NetworkConfig]]
     network_class: ClassVar[type[Any]]  # a FilmNetwork
+    reads_tokens: ClassVar[bool] = False  # whether the network reads token blocks; others leave them out
 
     def __init__(self, config: Any = None, *, seed: int = 0) -> None:
         self.config = config or self.config_class()
@@ -116,23 +131,20 @@ class NetworkModel:
             progress: Called as the work advances.
         """
         check_training(features, targets, validation)
-        self._scaler = self._new_scaler().fit(inputs_of(features))
-        self._layout = Layout(
-            names=tuple(self._scaler.names),
-            widths=tuple(self._scaler.widths.values()),
-            n_labels=targets.shape[1],
-            label_width=0 if label_vectors is None else int(label_vectors.shape[1]),
-        )
+        self._scaler = self._new_scaler().fit(self._vectors(features))
+        tokens = {name: block.dim for name, block in features.tokens.items()} if self.reads_tokens else {}
+        self._layout = self._laid_out(tokens, targets.shape[1], 0 if label_vectors is None else label_vectors.shape[1])
         self._members, self.histories_, self._best_epochs = [], [], []
         self._prepare(features, targets)
         rows, truth = self._rows(features), torch.from_numpy(np.ascontiguousarray(targets, np.float32))
         evaluate = None
         if validation is not None and validation.targets.any():
-            evaluate = _Score(self._rows(validation.features), validation.targets)
-        step = _Step(rows, truth, self.config, self._layout)
+            evaluate = ValidationScore(self._rows(validation.features), validation.targets)
+        config = self.config
+        step = batch_loss(rows, truth, config, self._layout)
         shares = torch.from_numpy(((targets.sum(axis=0) + 0.5) / (len(targets) + 1)).astype(np.float32))
         vectors = None if label_vectors is None else torch.from_numpy(np.asarray(label_vectors, np.float32))
-        for member in range(self.config.n_members):
+        for member in range(config.n_members):
             with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
                 torch.manual_seed(self.seed + member)
                 network = self._build()
@@ -141,10 +153,10 @@ class NetworkModel:
                 network,
                 step,
                 len(features),
-                self.config.training,
+                config.training,
                 seed=self.seed + member,
                 evaluate=evaluate,
-                progress=_member_progress(progress, member, self.config.n_members),
+                progress=_member_progress(progress, member, config.n_members),
             )
             self._finish(network, rows, truth)
             self._members.append(network)
@@ -186,6 +198,7 @@ class NetworkModel:
             "config": to_json(self.config),
             "seed": self.seed,
             "blocks": self._scaler.names,
+            "tokens": dict(zip(layout.names[layout.n_vectors :], layout.widths[layout.n_vectors :], strict=True)),
             "n_labels": layout.n_labels,
             "label_width": layout.label_width,
             "best_epochs": self._best_epochs,
@@ -206,12 +219,7 @@ class NetworkModel:
         tensors = load_file(folder / "model.safetensors")
         scaler = {n.removeprefix("scaler."): t.numpy() for n, t in tensors.items() if n.startswith("scaler.")}
         model._scaler.load(data["blocks"], scaler)
-        model._layout = Layout(
-            names=tuple(model._scaler.names),
-            widths=tuple(model._scaler.widths.values()),
-            n_labels=data["n_labels"],
-            label_width=data.get("label_width", 0),
-        )
+        model._layout = model._laid_out(data.get("tokens", {}), data["n_labels"], data.get("label_width", 0))
         model._restore(data.get("state", {}))
         for number in range(model.config.n_members):
             network = model._build()
@@ -248,12 +256,30 @@ class NetworkModel:
     def _new_scaler(self) -> BlockScaler:
         return BlockScaler(self.config.sparse_dim, self.seed, absent_as_zero=self._absent_as_zero())
 
+    def _vectors(self, features: Features) -> Features:
+        """Return the blocks that are scaled: none, for a network that reads tokens alone."""
+        return vectors_of(features) if self.reads_tokens and features.tokens else inputs_of(features)
+
+    def _laid_out(self, tokens: dict[str, int], n_labels: int, label_width: int) -> Layout:
+        """Return the layout of the scaled blocks and of token blocks, given as name and width."""
+        return Layout(
+            names=(*self._scaler.names, *tokens),
+            widths=(*self._scaler.widths.values(), *tokens.values()),
+            n_labels=n_labels,
+            n_tokens=len(tokens),
+            label_width=label_width,
+        )
+
     def _build(self) -> nn.Module:
         network: nn.Module = self.network_class(self._fitted_layout(), self.config)
         return network
 
     def _rows(self, features: Features) -> Rows:
-        """Return the scaled blocks in training order and their presence (n_titles, n_blocks)."""
+        """Return the scaled blocks in training order and their presence (n_titles, n_blocks); tokens stay on disk.
+
+        Raises:
+            FeatureError: A block has another width than it had in ``fit``.
+        """
         blocks, present = [], []
         for name, width in self._scaler.widths.items():
             block = features.blocks.get(name)
@@ -263,16 +289,20 @@ class NetworkModel:
             else:
                 blocks.append(torch.from_numpy(self._scaler.transform(name, block)))
                 present.append(block.present)
+        layout = self._fitted_layout()
+        sequences = zip(layout.names[layout.n_vectors :], layout.widths[layout.n_vectors :], strict=True)
+        tokens = [stored_tokens(features, name, width) for name, width in sequences]
+        present += [stored.block.present for stored in tokens]
         mask = torch.from_numpy(np.stack(present, axis=1).astype(np.float32))
-        return Rows(blocks, mask, self._side(features))
+        return Rows(blocks, mask, self._side(features), tokens)
 
     @torch.inference_mode()
     def _forward(self, features: Features, members: int | None = None) -> Outputs:
         """Return mean logits and attention of the members and the first member's fused representation."""
         networks = self._fitted()[:members]
         logits, fused, attention = [], [], []
-        for start in range(0, max(len(features), 1), PREDICT_ROWS):
-            rows = self._rows(features.take(range(start, min(start + PREDICT_ROWS, len(features)))))
+        for part in parts_of(len(features), tokens=self._fitted_layout().n_tokens > 0):
+            rows = self._rows(features.take(part)).take(slice(None))
             with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
                 outputs = [cast(FilmNetwork, network)(rows) for network in networks]
             logits.append(torch.stack([output.logits for output in outputs]).mean(dim=0))
@@ -292,53 +322,12 @@ class NetworkModel:
         return self._layout
 
 
-class _Step:
-    """The loss of one batch, with modalities hidden at random."""
-
-    def __init__(self, rows: Rows, targets: torch.Tensor, config: NetworkConfig, layout: Layout) -> None:
-        self.rows, self.targets, self.modalities = rows, targets, layout.membership()
-        self.weight = _weights(config, targets)
-        self.hide = config.modality_dropout if len(self.modalities) > 1 else 0.0
-        self.loss: Loss = LOSSES[config.loss]
-
-    def __call__(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
-        device, rows = rows.device, rows.cpu()
-        batch = self.rows.take(rows)
-        if self.hide:
-            hidden = (torch.rand(len(rows), len(self.modalities)) < self.hide).float() @ self.modalities
-            left = batch.present * (1 - hidden)
-            seen = torch.where(left.any(dim=1, keepdim=True), left, batch.present)  # never hide all of a title
-            blocks = [block * seen[:, place : place + 1] for place, block in enumerate(batch.blocks)]
-            batch = Rows(blocks, seen, batch.side)
-        targets = self.targets[rows].to(device)
-        outputs: Outputs = network(batch.take(slice(None), device), targets)
-        weight = None if self.weight is None else self.weight.to(device)
-        loss = self.loss(outputs.logits, targets, weight=weight)
-        return loss if outputs.extra is None else loss + outputs.extra
-
-
-class _Score:
-    """Mean average precision over the labels that the validation titles have, higher is better."""
-
-    def __init__(self, rows: Rows, targets: Targets) -> None:
-        self.rows = rows
-        self.labels = np.flatnonzero(targets.any(axis=0))
-        self.targets = targets[:, self.labels]
-
-    @torch.inference_mode()
-    def __call__(self, network: nn.Module) -> float:
-        device = next(network.parameters()).device
-        outputs: Outputs = network(self.rows.take(slice(None), device))
-        return float(average_precision_score(self.targets, outputs.logits.float().cpu().numpy()[:, self.labels]))
-
-
-def _weights(config: NetworkConfig, targets: torch.Tensor) -> torch.Tensor | None:
-    if config.class_weights == 0:
-        return None
-    counts = targets.sum(dim=0).numpy()
-    if config.loss == "class_balanced":
-        return torch.from_numpy(effective_weights(counts, min(config.class_weights, 0.99999)))
-    return torch.from_numpy(positive_weights(counts, len(targets), config.class_weights))
+def batch_loss(rows: Rows, targets: torch.Tensor, config: NetworkConfig, layout: Layout) -> BatchLoss:
+    """Return the loss that settings ask for, on training titles with targets (n_titles, n_labels)."""
+    weight = config.label_weights(targets.numpy())
+    return BatchLoss(
+        rows, targets, layout, loss=config.loss_function(), weight=weight, hide=config.modality_dropout
+    )  # fmt: skip
 
 
 def start_at_base_rates(head: nn.Linear, shares: torch.Tensor) -> None:

@@ -33,9 +33,10 @@ from reeltag.models.alignment import Alignment
 from reeltag.models.contract import STANDING, Targets
 from reeltag.models.contrasts import CONTRASTS, MLTC, Contrast, contrast_config, knn_probabilities
 from reeltag.models.dropout import Dropout
-from reeltag.models.estimator import PREDICT_ROWS, NetworkConfig, NetworkModel, start_at_base_rates
+from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layers import classify
 from reeltag.models.layout import Layout, Outputs, Rows
+from reeltag.models.objective import parts_of
 from reeltag.training import TrainingConfig
 
 FUSIONS = ("attention", "gmu", "sum")
@@ -143,8 +144,7 @@ class IdkgNetwork(nn.Module):
 
     def remember(self, rows: Rows, targets: torch.Tensor) -> None:
         """Keep the vectors and labels of training titles, to be asked as neighbours."""
-        starts = range(0, len(targets), PREDICT_ROWS)
-        parts = [self(rows.take(slice(start, start + PREDICT_ROWS))).fused for start in starts]
+        parts = [self(rows.take(slice(part.start, part.stop))).fused for part in parts_of(len(targets), tokens=False)]
         self.memory = torch.cat([self._direction(part) for part in parts])
         self.memory_targets = targets.clone()
 

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from reeltag.config import check_range
-from reeltag.losses import LOSSES
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layers import (
     branch_losses,
@@ -94,7 +93,7 @@ class LateNetwork(nn.Module):
         fused = (weights[:, :, None] * torch.stack(states, dim=1).float()).sum(dim=1)
         extra = None
         if targets is not None and self.config.branch_weight:
-            extra = self.config.branch_weight * branch_losses(logits, targets, present, LOSSES[self.config.loss])
+            extra = self.config.branch_weight * branch_losses(logits, targets, present, self.config.loss_function())
         return Outputs(z, fused, weights, extra)
 
 

@@ -22,7 +22,6 @@ import torch
 from torch import nn
 
 from reeltag.config import check_choice, check_range
-from reeltag.losses import LOSSES
 from reeltag.models.alignment import Alignment
 from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
@@ -107,7 +106,7 @@ class MfnNetwork(nn.Module):
         if targets is not None and self.config.branch_weight:
             pooled = parts.mean(dim=2)
             logits = torch.stack([classify(head, pooled[:, place]) for place, head in enumerate(self.heads)], dim=1)
-            extra = self.config.branch_weight * branch_losses(logits, targets, present, LOSSES[self.config.loss])
+            extra = self.config.branch_weight * branch_losses(logits, targets, present, self.config.loss_function())
         return Outputs(classify(self.head, fused), fused.float(), None, extra)
 
 
