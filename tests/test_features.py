@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 from reeltag.errors import FeatureError
-from reeltag.features import Block, Features, modality_of
+from reeltag.features import Block, Features, HeldTokens, NoTokens, TokenBlock, modality_of, padded
 
 
 def block(n: int = 4, dim: int = 2, present: list[bool] | None = None, *, sparse: bool = False) -> Block:
@@ -148,3 +148,55 @@ def test_no_blocks_and_no_titles() -> None:
     assert empty.modalities == ()
     assert empty.present("plot").shape == (0,)
     assert len(empty.take([])) == 0
+
+
+# ---------------------------------------------------------------- tokens
+
+
+def tokens(places: list[int], limit: int = 3) -> TokenBlock:
+    sequences = [np.full((length, 2), length, np.float16) for length in (1, 4, 2)]
+    return TokenBlock(HeldTokens(sequences, 2), np.array(places, np.int64), limit)
+
+
+def test_tokens_are_read_when_asked_for() -> None:
+    block = tokens([2, -1, 1, 0])
+    assert block.present.tolist() == [True, False, True, True]
+    assert block.dim == 2
+    values, seen = block.read()
+    assert (values.dtype, values.shape) == (np.float16, (4, 3, 2))
+    assert seen.sum(axis=1).tolist() == [2, 0, 3, 1]  # four are cut to three
+    assert values[0].tolist() == [[2, 2], [2, 2], [0, 0]]
+    assert block.take([1, 3]).read()[1].tolist() == [[False], [True]]
+    assert block.take(np.array([True, False, False, False])).places.tolist() == [2]
+    assert not block.hidden().present.any()
+    assert block.hidden().read()[0].shape == (4, 1, 2)
+
+
+def test_no_sequences_are_one_token_that_is_not_real() -> None:
+    values, seen = padded([], 5)
+    assert values.shape == (0, 1, 5)
+    assert seen.shape == (0, 1)
+    values, seen = NoTokens(5).read(np.array([3, -1]), 9)
+    assert values.shape == (2, 1, 5)
+    assert not seen.any()
+
+
+def test_features_with_tokens() -> None:
+    whole = Features(["a", "b", "c", "d"], {"year": block(dim=1)}, {"poster.clip": tokens([2, -1, 1, 0])})
+    assert whole.modalities == ("year", "poster")
+    assert whole.present("poster").tolist() == [True, False, True, True]
+    assert whole.take([3, 1]).tokens["poster.clip"].places.tolist() == [0, -1]
+    assert not whole.without("poster").present("poster").any()
+    assert whole.without("poster").tokens["poster.clip"].dim == 2
+    assert whole.without("year").present("poster").any()
+    assert list(whole.select(["poster"]).tokens) == ["poster.clip"]
+    assert not whole.select(["poster"]).blocks
+    assert not whole.select(["year"]).tokens
+    assert whole.only(["year"]).present("poster").sum() == 0
+
+
+def test_tokens_of_another_length_or_a_taken_name_are_refused() -> None:
+    with pytest.raises(FeatureError, match=r"block 'poster.clip' has 2 rows for 4 titles"):
+        Features(["a", "b", "c", "d"], {}, {"poster.clip": tokens([0, 1])})
+    with pytest.raises(FeatureError, match="block 'year' is given as vectors and as tokens"):
+        Features(["a", "b"], {"year": block(2, 1)}, {"year": tokens([0, 1])})

@@ -13,7 +13,7 @@ from reeltag.errors import ConfigError, EncoderError
 from reeltag.graph.credits import CreditConfig
 from reeltag.labels import LabelConfig
 from reeltag.models import MODELS
-from reeltag.recipes import MODALITIES, RECIPES, FeatureConfig, Recipe, recipe, recipe_from_json
+from reeltag.recipes import READ_BY_DEFAULT, RECIPES, FeatureConfig, Recipe, recipe, recipe_from_json
 from reeltag.splits import SplitConfig
 from samples import TINY_LINKS, quick_recipe
 
@@ -86,7 +86,7 @@ def test_unknown_recipe_names_the_known_ones() -> None:
         (
             "features.modalities",
             ["plot", "smell"],
-            r"modalities must be one of plot, title, year, credits, poster, joint; got 'smell'",
+            r"modalities must be one of plot, title, year, credits, poster, poster_text, joint; got 'smell'",
         ),
         ("features.modalities", ["plot", "plot"], r"modalities must name each once; got plot, plot"),
         ("features.modalities", "plot", r"recipe\.features\.modalities: must be a list; got 'plot'"),
@@ -169,5 +169,5 @@ def test_settings_of_the_recipe_are_not_shared() -> None:
     first = recipe("fusion").to_json()
     first["model_settings"]["hidden"] = 1
     first["features"]["modalities"].clear()
-    assert recipe("fusion").to_json()["features"]["modalities"] == [name for name in MODALITIES if name != "joint"]
+    assert recipe("fusion").to_json()["features"]["modalities"] == list(READ_BY_DEFAULT)
     assert recipe("fusion").model_config().hidden != 1

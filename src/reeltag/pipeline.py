@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -19,12 +21,14 @@ from reeltag.encoders import (
     open_poster_encoder,
     open_text_encoder,
 )
-from reeltag.encoders.contract import has_content
+from reeltag.encoders.contract import PatchEncoder, PieceEncoder, has_content
+from reeltag.encoders.ocr import open_ocr_engine
+from reeltag.encoders.ocr.words import PosterText
 from reeltag.encoders.store import FeatureStore
 from reeltag.encoders.tfidf import TfidfEncoder
 from reeltag.encoders.year import encode_years
 from reeltag.errors import EncoderError, FeatureError
-from reeltag.features import Block, Features, modality_of
+from reeltag.features import Block, Features, TokenBlock, modality_of
 from reeltag.graph.credits import CreditProfile
 from reeltag.graph.link_credits import LinkCredits, SumCredits
 from reeltag.progress import Progress, silent
@@ -111,6 +115,8 @@ class FeaturePipeline:
         lookers: list[PosterEncoder | JointEncoder] = [*self._posters.values(), *self._pairs.values()]
         for encoder in lookers:
             _ = encoder.dim  # opens the model: one that is not there is named here, before any work
+        if self._reads("poster_text"):
+            _ = open_ocr_engine(self.config.ocr_engine).fingerprint  # the same
         self._fit_texts(training)
         if self._reads("credits"):
             self._fit_credits(graph_films, graph_targets, seed, progress)
@@ -129,25 +135,48 @@ class FeaturePipeline:
         Raises:
             EncoderError: A pre-trained model differs from the one the tagger was trained with.
         """
-        blocks: dict[str, Block] = {}
         for name, encoder in self._encoders().items():
             self._check(name, encoder)
-        for name, reader in self._texts.items():
-            texts = read_texts(catalogue, modality_of(name))
-            if isinstance(reader, TfidfEncoder):
-                blocks[name] = Block(*reader.encode(texts))
-            else:
-                blocks[name] = Block(*store.encode(reader, texts, progress))
+        blocks: dict[str, Block] = {}
+        tokens: dict[str, TokenBlock] = {}
+        self._read_texts(catalogue, store, progress, into=(blocks, tokens))
         if self._reads("year"):
             blocks["year"] = encode_years(catalogue.years())
         for name, read in self.credit_readers.items():
             blocks[name] = read(catalogue)
         ids, posters = catalogue.ids, catalogue.posters
         for name, looker in self._posters.items():
-            blocks[name] = Block(*store.encode_posters(looker, posters, ids, progress))
+            if name in self.patch_encoders:
+                grid = self.config.patch_grid
+                tokens[name] = store.encode_patches(self.patch_encoders[name], posters, ids, grid, progress)
+            else:
+                blocks[name] = Block(*store.encode_posters(looker, posters, ids, progress))
         for name, both in self._pairs.items():
             blocks[name] = Block(*store.encode_pairs(both, posters, ids, read_texts(catalogue, "plot"), progress))
-        return Features(catalogue.ids, blocks)
+        return Features(catalogue.ids, blocks, tokens)
+
+    def words(self, catalogue: Catalogue, store: FeatureStore, progress: Progress = silent) -> list[PosterText | None]:
+        """Return the words on the posters of titles, as the OCR engine found them; None where there is no poster."""
+        engine = open_ocr_engine(self.config.ocr_engine)
+        return store.read_words(engine, catalogue.posters, catalogue.ids, progress)
+
+    def with_ocr(self, engine: str) -> FeaturePipeline:
+        """Return a pipeline, fitted alike, that has the words on posters read by another OCR engine."""
+        other = copy.copy(self)
+        other.config = replace(self.config, ocr_engine=engine)
+        return other
+
+    @property
+    def patch_encoders(self) -> dict[str, PatchEncoder]:
+        """The encoders of posters that are read as patches, by block name."""
+        read = self._posters.items() if "poster" in self.config.tokens else ()
+        return {name: encoder for name, encoder in read if isinstance(encoder, PatchEncoder)}
+
+    @property
+    def piece_encoders(self) -> dict[str, PieceEncoder]:
+        """The encoders of texts that are read as word pieces, by block name."""
+        read = [(name, e) for name, e in self._texts.items() if modality_of(name) in self.config.tokens]
+        return {name: encoder for name, encoder in read if isinstance(encoder, PieceEncoder)}
 
     def save(self, folder: Path) -> dict[str, object]:
         """Write the fitted parts; return what ``load`` needs besides."""
@@ -183,7 +212,7 @@ class FeaturePipeline:
             return bool(np.isfinite(training.years()).any())
         if modality == "credits":
             return any(len(training.people(role)[0]) for role in self.config.credits.roles)
-        if modality == "poster":
+        if modality in ("poster", "poster_text"):
             return bool(training.posters.present(training.ids).any())
         if modality == "joint":
             filled = has_content(read_texts(training, "plot"))
@@ -211,6 +240,34 @@ class FeaturePipeline:
                 modality = modality_of(name)
                 encoder.fit(read_texts(training, modality))
                 self.fitted_on_[f"vocabulary of {modality}"] = training.ids
+
+    def _read_texts(
+        self,
+        catalogue: Catalogue,
+        store: FeatureStore,
+        progress: Progress,
+        *,
+        into: tuple[dict[str, Block], dict[str, TokenBlock]],
+    ) -> None:
+        """Put what the text encoders make of titles into blocks and token blocks."""
+        blocks, tokens = into
+        texts: dict[str, list[str]] = {}
+        for name, reader in self._texts.items():
+            modality = modality_of(name)
+            if modality not in texts:
+                texts[modality] = self._texts_of(catalogue, modality, store, progress)
+            if isinstance(reader, TfidfEncoder):
+                blocks[name] = Block(*reader.encode(texts[modality]))
+            elif name in self.piece_encoders:
+                limit = self.config.token_limit
+                tokens[name] = store.encode_pieces(self.piece_encoders[name], texts[modality], limit, progress)
+            else:
+                blocks[name] = Block(*store.encode(reader, texts[modality], progress))
+
+    def _texts_of(self, catalogue: Catalogue, modality: str, store: FeatureStore, progress: Progress) -> list[str]:
+        if modality != "poster_text":
+            return read_texts(catalogue, modality)
+        return ["" if words is None else words.text for words in self.words(catalogue, store, progress)]
 
     def _fit_credits(
         self, graph_films: Catalogue, graph_targets: npt.NDArray[np.float32], seed: int, progress: Progress

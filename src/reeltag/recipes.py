@@ -15,6 +15,7 @@ from reeltag.encoders import (
     open_poster_encoder,
     open_text_encoder,
 )
+from reeltag.encoders.ocr import open_ocr_engine
 from reeltag.errors import ConfigError, shown
 from reeltag.graph.credits import CreditConfig
 from reeltag.graph.link_credits import LinkCreditConfig
@@ -23,8 +24,9 @@ from reeltag.labels import LabelConfig
 from reeltag.models import MODELS
 from reeltag.splits import SplitConfig
 
-MODALITIES = ("plot", "title", "year", "credits", "poster", "joint")
+MODALITIES = ("plot", "title", "year", "credits", "poster", "poster_text", "joint")
 READ_BY_DEFAULT = ("plot", "title", "year", "credits", "poster")
+TOKEN_MODALITIES = ("plot", "title", "poster", "poster_text")
 CREDIT_FEATURES = ("profile", "links", "sum", "standing", "people")
 
 
@@ -33,13 +35,20 @@ class FeatureConfig:
     """What is read of a title.
 
     Attributes:
-        modalities: Any of ``plot``, ``title``, ``year``, ``credits``, ``poster``, ``joint`` (poster and plot read
-            together, only when asked for); a modality that no training title has is left out of the model, and said
-            so.
+        modalities: Any of ``plot``, ``title``, ``year``, ``credits``, ``poster``, ``poster_text`` (the words on the
+            poster) and ``joint`` (poster and plot read together), the last two only when asked for; a modality that no
+            training title has is left out of the model, and said so.
         plot_encoders: How plots (plot and outline joined) are read: ``tfidf``, ``minilm``, ``sentence:MODEL``,
             ``transformer:MODEL``.
         title_encoders: The same for titles.
         poster_encoders: How posters are read: ``descriptors``, ``onnx:FOLDER``, ``clip:MODEL``.
+        poster_text_encoders: How the words on posters are read once an OCR engine has found them: as for plots, but
+            not ``tfidf``.
+        ocr_engine: What finds them: ``rapidocr``, ``tesserocr``, ``vision:MODEL``.
+        tokens: Modalities whose encoders give one vector per patch or word piece in place of one per title, where they
+            can (``onnx``, ``clip``; ``minilm``, ``sentence``, ``transformer``), for models that read tokens.
+        patch_grid: Patches along a side of a poster at most; finer ones are averaged.
+        token_limit: Word pieces of a text that are read.
         joint_encoders: How poster and plot are read together: ``blip:MODEL``, ``bridgetower:MODEL``; a title that
             lacks one of the two lacks ``joint``.
         credit_features: How credits are read: ``profile`` (leave-one-out counts), ``links`` (cross-fitted scores of
@@ -57,6 +66,11 @@ class FeatureConfig:
     plot_encoders: tuple[str, ...] = ("tfidf", "minilm")
     title_encoders: tuple[str, ...] = ("minilm",)
     poster_encoders: tuple[str, ...] = ("descriptors",)
+    poster_text_encoders: tuple[str, ...] = ("minilm",)
+    ocr_engine: str = "rapidocr"
+    tokens: tuple[str, ...] = ()
+    patch_grid: int = 7
+    token_limit: int = 64
     joint_encoders: tuple[str, ...] = ()
     credit_features: tuple[str, ...] = ("profile",)
     credits: CreditConfig = field(default_factory=CreditConfig)
@@ -74,7 +88,7 @@ class FeatureConfig:
         if not self.credit_features or len(set(self.credit_features)) < len(self.credit_features):
             got = ", ".join(self.credit_features) or "none"
             raise ConfigError(f"FeatureConfig.credit_features must name one or more, each once; got {got}")
-        for modality in ("plot", "title", "poster", "joint"):
+        for modality in ("plot", "title", "poster", "poster_text", "joint"):
             names = [name.partition(".")[2] for name, _ in self.encoders_of(modality)]  # an unknown one is named here
             if modality in self.modalities and not names:
                 raise ConfigError(f"FeatureConfig.{modality}_encoders must name at least one encoder")
@@ -84,11 +98,28 @@ class FeatureConfig:
                     f"FeatureConfig.{modality}_encoders must differ in name (the last part of a path); got {specs}"
                 )
 
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        """Check the settings of posters' words and of tokens."""
+        for modality in self.tokens:
+            check_choice("FeatureConfig", "tokens", modality, TOKEN_MODALITIES)
+        check_range("FeatureConfig", "patch_grid", self.patch_grid, 1, 64)
+        check_range("FeatureConfig", "token_limit", self.token_limit, 1, 4096)
+        if "tfidf" in self.poster_text_encoders:
+            raise ConfigError(
+                "FeatureConfig.poster_text_encoders must be pre-trained (minilm, sentence:MODEL, transformer:MODEL); "
+                "got tfidf"
+            )
+        if "poster_text" in self.modalities:
+            open_ocr_engine(self.ocr_engine)  # an unknown one is named here
+
     def encoders_of(self, modality: str) -> list[tuple[str, str]]:
         """Return (block name, encoder specification) of every block that an encoder makes of a modality."""
         opened: list[tuple[TextEncoder | PosterEncoder | JointEncoder, str]] = []
-        if modality in ("plot", "title"):
-            specs = self.plot_encoders if modality == "plot" else self.title_encoders
+        texts = {"plot": self.plot_encoders, "title": self.title_encoders, "poster_text": self.poster_text_encoders}
+        if modality in texts:
+            specs = texts[modality]
             opened += [(open_text_encoder(spec), spec) for spec in specs]
         elif modality == "poster":
             opened += [(open_poster_encoder(spec), spec) for spec in self.poster_encoders]

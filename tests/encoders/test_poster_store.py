@@ -240,7 +240,7 @@ def test_images_are_never_all_held(store: FeatureStore) -> None:
 def test_waiting_bytes_have_a_limit(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     posters = box(6)
     ids = sorted(posters.contents)
-    monkeypatch.setattr("reeltag.encoders.store.SHARD_BYTES", len(posters.contents["t00"]) + 100)
+    monkeypatch.setattr("reeltag.encoders.poster_pass.SHARD_BYTES", len(posters.contents["t00"]) + 100)
     encoder = Encoder()
     check(store.encode_posters(encoder, posters, ids), posters, ids)
     assert encoder.n_images == 6

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +44,48 @@ class PosterEncoder(Protocol):
 
     def encode(self, batch: Sequence[RGBImage]) -> npt.NDArray[np.float32]:
         """Return vectors (n, dim): rows of unit length when they are learned embeddings."""
+
+
+@runtime_checkable
+class PatchEncoder(Protocol):
+    """A poster encoder that also tells the patches of a poster apart."""
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """As of the vectors."""
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the tokens."""
+
+    def encode_patches(self, batch: Sequence[RGBImage], grid: int) -> npt.NDArray[np.float16]:
+        """Return one token per patch, row by row, (n, n_patches, token_dim); at most ``grid`` patches along a side."""
+
+    def patch_places(self, image: RGBImage, grid: int) -> list[tuple[float, float, float, float]]:
+        """Return left, top, right and bottom of every patch on an image, as shares of its width and height."""
+
+
+@runtime_checkable
+class PieceEncoder(Protocol):
+    """A text encoder that also tells the word pieces of a text apart."""
+
+    name: str
+
+    @property
+    def fingerprint(self) -> str:
+        """As of the vectors."""
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the tokens."""
+
+    def encode_pieces(self, batch: Sequence[str]) -> list[npt.NDArray[np.float16]]:
+        """Return one token per word piece of every text, (n_pieces, token_dim)."""
+
+    def pieces(self, text: str) -> list[tuple[int, int]]:
+        """Return where every token of a text begins and ends in it; equal ends for a token of the whole text."""
 
 
 class JointEncoder(Protocol):

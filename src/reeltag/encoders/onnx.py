@@ -1,4 +1,7 @@
-"""Any ONNX image model whose card says how images become its input; see ``onnx_card`` for the card."""
+"""Any ONNX image model whose card says how images become its input; see ``onnx_card`` for the card.
+
+Where the embedding is the mean over a map of features, the cells of that map are the patches of an image.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import torch
 
 from reeltag.encoders.images import RGBImage
 from reeltag.encoders.onnx_card import OUTPUT, ImageCard, read_card
+from reeltag.encoders.patches import averaged, cells_of, with_feature_map
 from reeltag.errors import EncoderError, MissingExtraError
 
 _TOLERANCE = 0.02  # of the length, and of the root mean square of the numbers
@@ -51,21 +55,16 @@ class OnnxEncoder:
     @cached_property
     def _session(self) -> Any:
         """The model, opened and proved with the test vector of its card."""
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingExtraError("onnxruntime", "posters", f"the poster encoder 'onnx:{self.folder}'") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = _ERRORS_ONLY
-        try:
-            session = onnxruntime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
-        except _run_errors() as error:
-            place = Path(self.folder) / self.card.file
-            raise EncoderError(f"{place}: not a model that ONNX Runtime can open ({error})") from None
+        session = _open(self._model, self.card)
         _check_signature(session, self.card)
         _prove(session, self.card)
         return session
+
+    @cached_property
+    def _patch_session(self) -> tuple[Any, str]:
+        """The model with one more output: the map of features whose mean is the embedding; and its name."""
+        model, name = with_feature_map(self._model, self.card.path)
+        return _open(model, self.card), name
 
     @cached_property
     def dim(self) -> int:
@@ -89,6 +88,51 @@ class OnnxEncoder:
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
             parts.append(np.asarray(vectors / np.where(norms > 0, norms, 1), np.float32))
         return np.concatenate(parts)
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the patch tokens, which is that of the vectors."""
+        return self.dim
+
+    def encode_patches(self, batch: Sequence[RGBImage], grid: int) -> npt.NDArray[np.float16]:
+        """Return one token per patch, row by row, (n, n_patches, dim); at most ``grid`` patches along a side.
+
+        Raises:
+            EncoderError: The embedding of the model is no mean over a map of features.
+            MissingExtraError: The package that opens up the model is not installed.
+        """
+        session, name = self._patch_session
+        parts = [np.zeros((0, self.patch_shape(grid)[0] * self.patch_shape(grid)[1], self.dim), np.float16)]
+        for start in range(0, len(batch), self.batch_size):
+            pixels = np.stack([self.card.pixels(image) for image in batch[start : start + self.batch_size]])
+            cells = _run(session, self.card, pixels, name)
+            parts.append(averaged(cells, grid).astype(np.float16))
+        return np.concatenate(parts)
+
+    def patch_shape(self, grid: int) -> tuple[int, int]:
+        """Return how many rows and columns of patches there are."""
+        rows, columns = self._map_shape
+        return min(rows, grid), min(columns, grid)
+
+    @cached_property
+    def _map_shape(self) -> tuple[int, int]:
+        """Rows and columns of the map of features, which is proved to be what the embedding is the mean of."""
+        session, name = self._patch_session
+        width, height = self.card.size
+        cells = _run(session, self.card, check_image(height, width)[None], name)
+        vector = _run(session, self.card, check_image(height, width)[None])[0]
+        if cells.ndim != 4 or not np.allclose(
+            cells[0].mean(axis=(1, 2)), vector, atol=_TOLERANCE * np.abs(vector).max()
+        ):
+            raise EncoderError(f"{self.card.path}: the embedding is not the mean of the map of features '{name}'")
+        return int(cells.shape[2]), int(cells.shape[3])
+
+    def patch_places(self, image: RGBImage, grid: int) -> list[tuple[float, float, float, float]]:  # noqa: ARG002
+        """Return left, top, right and bottom of every patch on an image, as shares of its width and height."""
+        rows, columns = self.patch_shape(grid)
+        (width, height), (shown_w, shown_h) = self.card.resize, self.card.size
+        left, top = (width - shown_w) // 2 / width, (height - shown_h) // 2 / height
+        return cells_of((left, top, left + shown_w / width, top + shown_h / height), rows, columns)
 
 
 def check_image(height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -139,10 +183,27 @@ def _prove(session: Any, card: ImageCard) -> None:
         )
 
 
-def _run(session: Any, card: ImageCard, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def _run(session: Any, card: ImageCard, pixels: npt.NDArray[np.uint8], output: str = OUTPUT) -> npt.NDArray[np.float32]:
+    """Return an output of the model for some images; the embedding as (n, dim)."""
     try:
-        (vectors,) = session.run([OUTPUT], {session.get_inputs()[0].name: card.input_of(pixels)})
+        (values,) = session.run([output], {session.get_inputs()[0].name: card.input_of(pixels)})
     except _run_errors() as error:
         raise EncoderError(f"{card.path}: the model cannot be run ({error})") from None
-    result: npt.NDArray[np.float32] = np.asarray(vectors, np.float32).reshape(len(pixels), -1)
-    return result
+    result: npt.NDArray[np.float32] = np.asarray(values, np.float32)
+    return result.reshape(len(pixels), -1) if output == OUTPUT else result
+
+
+def _open(model: bytes, card: ImageCard) -> Any:
+    """Open a model on the CPU."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "posters", f"the poster encoder 'onnx:{card.path.parent}'") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = _ERRORS_ONLY
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except _run_errors() as error:
+        place = card.path.parent / card.file
+        raise EncoderError(f"{place}: not a model that ONNX Runtime can open ({error})") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from reeltag.encoders.shards import HASH_BYTES, Hashes, Index, hashes_of
+from reeltag.features import padded
 from reeltag.files import atomic_file
 
 _HEADER_LENGTH = 8
@@ -66,6 +68,25 @@ class RaggedShards:
         start, end = self._starts[number][row : row + 2]
         found: npt.NDArray[Any] = self._values[number][start:end]
         return found
+
+
+@dataclass(frozen=True)
+class StoredSequences:
+    """Stored sequences as a source of tokens.
+
+    Attributes:
+        shards: The shards.
+        dim: Width of the vectors.
+    """
+
+    shards: RaggedShards
+    dim: int
+
+    def read(self, places: npt.NDArray[np.int64], limit: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return sequences, as ``features.TokenSource`` says."""
+        none = np.zeros((0, self.dim), np.float16)
+        found = [self.shards.sequence(place)[:limit] if place >= 0 else none for place in places.tolist()]
+        return padded(found, self.dim)
 
 
 def write_ragged(folder: Path, hashes: Hashes, sequences: Sequence[npt.NDArray[Any]], width: int) -> None:

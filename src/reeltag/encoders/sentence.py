@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reeltag.encoders.contract import has_content
+from reeltag.encoders.pieces import PieceReader
 from reeltag.encoders.pretrained import (
     LOAD_ERRORS,
     device_and_precision,
@@ -77,3 +78,36 @@ class SentenceEncoder:
             )  # fmt: skip
             values[present] = vectors.float().cpu().numpy()
         return values, present
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the word-piece tokens: the hidden states of the network."""
+        return int(self._network.config.hidden_size)
+
+    def encode_pieces(self, batch: Sequence[str]) -> list[npt.NDArray[np.float16]]:
+        """Return the last hidden state of every word piece of texts, (n_pieces, token_dim) each; none for a blank text.
+
+        Raises:
+            EncoderError: The model has no network over word pieces.
+        """
+        return self._reader.encode(batch, self.token_dim, self._network.device)
+
+    def pieces(self, text: str) -> list[tuple[int, int]]:
+        """Return where every token of a text begins and ends in it."""
+        return self._reader.spans(text)
+
+    @property
+    def _reader(self) -> PieceReader:
+        limit = self._loaded.max_seq_length or self._network.config.max_position_embeddings
+        return PieceReader(
+            tokenizer=self._loaded.tokenizer, network=self._network, limit=int(limit), batch_size=self.batch_size
+        )
+
+    @cached_property
+    def _network(self) -> Any:
+        """The network behind the pooling."""
+        first = self._loaded[0]
+        network = getattr(first, "auto_model", None)
+        if network is None or not getattr(self._loaded.tokenizer, "is_fast", False):
+            raise EncoderError(f"text encoder {self.model!r}: has no network over word pieces, so no tokens")
+        return network

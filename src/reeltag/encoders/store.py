@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from reeltag.catalogue.posters import Posters
-from reeltag.encoders.contract import JointEncoder, PosterEncoder, TextEncoder, has_content
-from reeltag.encoders.images import DECODING, RGBImage, decode_all, decoding_threads
-from reeltag.encoders.shards import Hashes, Shards, as_hashes, content_hash, content_hashes, write_shard
+from reeltag.encoders.contract import JointEncoder, PatchEncoder, PieceEncoder, PosterEncoder, TextEncoder, has_content
+from reeltag.encoders.images import DECODING, RGBImage
+from reeltag.encoders.ocr.contract import OcrEngine
+from reeltag.encoders.ocr.words import PosterText
+from reeltag.encoders.poster_pass import PosterPass
+from reeltag.encoders.ragged import RaggedShards, StoredSequences, write_ragged
+from reeltag.encoders.shards import Hashes, Shards, content_hashes, write_shard
+from reeltag.features import TokenBlock
 from reeltag.progress import Progress, silent
 
 SHARD_TEXTS = 1024
 SHARD_POSTERS = 256
-SHARD_BYTES = 256 << 20  # of posters that wait to be decoded; a shard is written early when they reach it
-_DECODED_AT_ONCE = 32  # 32 images of 512 x 768 pixels are 36 MiB
+SHARD_READ = 64  # posters whose words are read: an engine takes much longer than an encoder
 
+_Known: TypeAlias = Callable[[Hashes], npt.NDArray[np.bool_]]
+_Write: TypeAlias = Callable[[Hashes, npt.NDArray[np.bool_], list[npt.NDArray[Any]]], None]
+_Encode: TypeAlias = Callable[[Sequence[RGBImage], Sequence[str]], Sequence[npt.NDArray[Any]]]
 Encoded: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
 
@@ -94,13 +99,7 @@ class FeatureStore:
         Returns:
             Vectors (n_titles, dim) and the mask of titles whose poster is there and readable.
         """
-        job = _ImageJob(
-            stage=f"encoding {encoder.name}",
-            folder=self._image_folder(encoder),
-            encode=lambda images, _: encoder.encode(images),
-            dim=lambda: encoder.dim,
-            shard_posters=self.shard_posters,
-        )
+        job = self._vector_pass(encoder, lambda images, _: list(encoder.encode(images)))
         hashes, found = job.run(posters, ids, None, progress)
         return self._read_images(encoder, hashes, found)
 
@@ -124,17 +123,101 @@ class FeatureStore:
         Returns:
             Vectors (n_titles, dim) and the mask of titles that have a readable poster and a text that is not blank.
         """
-        job = _ImageJob(
-            stage=f"encoding {encoder.name}",
-            folder=self._image_folder(encoder),
-            encode=encoder.encode,
-            dim=lambda: encoder.dim,
-            shard_posters=self.shard_posters,
-        )
+        job = self._vector_pass(encoder, lambda images, words: list(encoder.encode(images, words)))
         filled = has_content(texts)
         chosen = {title_id: text for title_id, text, is_filled in zip(ids, texts, filled, strict=True) if is_filled}
         hashes, found = job.run(posters, ids, chosen, progress)
         return self._read_images(encoder, hashes, found)
+
+    def encode_patches(
+        self, encoder: PatchEncoder, posters: Posters, ids: Sequence[str], grid: int, progress: Progress = silent
+    ) -> TokenBlock:
+        """Return the patch tokens of posters, computed as ``encode_posters`` does and left on disk.
+
+        Args:
+            encoder: A poster encoder that looks at patches.
+            posters: Where the posters are.
+            ids: The titles.
+            grid: Patches along a side at most; finer ones are averaged.
+            progress: Called with the number of posters done.
+        """
+        folder = self.folder / f"{encoder.name}-{encoder.fingerprint}-patches{grid}-decoding{DECODING}"
+        return self._tokens(
+            folder,
+            lambda known, write: PosterPass(
+                stage=f"encoding patches {encoder.name}",
+                known=known,
+                encode=lambda images, _: list(encoder.encode_patches(images, grid)),
+                write=write,
+                shard_posters=self.shard_posters,
+            ).run(posters, ids, None, progress),
+            encoder,
+            limit=grid * grid,
+        )
+
+    def encode_pieces(
+        self, encoder: PieceEncoder, texts: Sequence[str], limit: int, progress: Progress = silent
+    ) -> TokenBlock:
+        """Return the word-piece tokens of texts, computed as ``encode`` does and left on disk.
+
+        Args:
+            encoder: A text encoder that tells its word pieces apart.
+            texts: The texts; a blank one has no tokens.
+            limit: Tokens per text at most; more are computed and kept, but not read.
+            progress: Called with the number of new texts done.
+        """
+
+        def run(known: _Known, write: _Write) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+            present, hashes = has_content(texts), content_hashes(texts)
+            missing = ~known(hashes) & present
+            _, first = np.unique(hashes[missing], return_index=True)
+            rows = np.flatnonzero(missing)[np.sort(first)]
+            stage = f"encoding pieces {encoder.name}"
+            for start in range(0, len(rows), self.shard_texts):
+                progress(stage, start, len(rows))
+                part = rows[start : start + self.shard_texts]
+                sequences = encoder.encode_pieces([texts[row] for row in part])
+                write(hashes[part], np.ones(len(part), np.bool_), sequences)
+            progress(stage, len(rows), len(rows))
+            return hashes, present
+
+        return self._tokens(self.folder / f"{encoder.name}-{encoder.fingerprint}-pieces", run, encoder, limit=limit)
+
+    def read_words(
+        self, engine: OcrEngine, posters: Posters, ids: Sequence[str], progress: Progress = silent
+    ) -> list[PosterText | None]:
+        """Return the words on posters, reading only those that no earlier run has read.
+
+        Args:
+            engine: An OCR engine.
+            posters: Where the posters are; they are read once, in storage order, some at a time.
+            ids: The titles; equal images are read once.
+            progress: Called with the number of posters done, those read by earlier runs among them.
+
+        Returns:
+            Per title its words, none of them where the engine found no text; None where there is no poster, or none
+            that can be decoded.
+        """
+        folder = self.folder / f"ocr-{engine.name}-{engine.fingerprint}-decoding{DECODING}"
+        stored = RaggedShards(folder)
+
+        def write(hashes: Hashes, present: npt.NDArray[np.bool_], read: list[PosterText]) -> None:
+            words = iter(read)
+            rows = [next(words).to_bytes() if is_there else b"" for is_there in present]
+            write_ragged(folder, hashes, [np.frombuffer(row, np.uint8)[:, None] for row in rows], 1)
+
+        hashes, found = PosterPass(
+            stage=f"reading words with {engine.name}",
+            known=stored.index.known,
+            encode=lambda images, _: engine.read(images),
+            write=write,
+            shard_posters=min(self.shard_posters, SHARD_READ),
+        ).run(posters, ids, None, progress)
+        stored, texts = RaggedShards(folder), list[PosterText | None]([None] * len(ids))
+        for row, place in zip(np.flatnonzero(found), stored.index.places(hashes[found]), strict=True):
+            content = stored.sequence(int(place)).tobytes()
+            texts[row] = PosterText.from_bytes(content) if content else None
+        return texts
 
     def _compute(
         self, encoder: TextEncoder, texts: list[str], hashes: Hashes, folder: Path, progress: Progress
@@ -150,6 +233,23 @@ class FeatureStore:
     def _image_folder(self, encoder: PosterEncoder | JointEncoder) -> Path:
         return self.folder / f"{encoder.name}-{encoder.fingerprint}-decoding{DECODING}"
 
+    def _vector_pass(self, encoder: PosterEncoder | JointEncoder, encode: _Encode) -> PosterPass:
+        folder = self._image_folder(encoder)
+
+        def write(hashes: Hashes, present: npt.NDArray[np.bool_], vectors: list[npt.NDArray[np.float32]]) -> None:
+            values = np.zeros((len(hashes), len(vectors[0]) if vectors else encoder.dim), np.float32)
+            if vectors:
+                values[present] = np.stack(vectors)
+            write_shard(folder, hashes, values, present)
+
+        return PosterPass(
+            stage=f"encoding {encoder.name}",
+            known=Shards(folder).known,
+            encode=encode,
+            write=write,
+            shard_posters=self.shard_posters,
+        )
+
     def _read_images(
         self, encoder: PosterEncoder | JointEncoder, hashes: Hashes, found: npt.NDArray[np.bool_]
     ) -> Encoded:
@@ -158,78 +258,24 @@ class FeatureStore:
             return np.zeros((len(found), stored.width() or encoder.dim), np.float32), found
         return stored.read(hashes, found)
 
+    def _tokens(
+        self,
+        folder: Path,
+        run: Callable[[_Known, _Write], tuple[Hashes, npt.NDArray[np.bool_]]],
+        encoder: PatchEncoder | PieceEncoder,
+        *,
+        limit: int,
+    ) -> TokenBlock:
+        """Compute the sequences that are missing, and return where all of them are."""
 
-@dataclass(frozen=True, kw_only=True)
-class _ImageJob:
-    """One pass over posters.
+        def write(hashes: Hashes, present: npt.NDArray[np.bool_], made: list[npt.NDArray[Any]]) -> None:
+            sequences, none = iter(made), np.zeros((0, encoder.token_dim), np.float16)
+            rows = [np.asarray(next(sequences), np.float16) if is_there else none for is_there in present]
+            write_ragged(folder, hashes, rows, encoder.token_dim)
 
-    Attributes:
-        stage: What progress is reported as.
-        folder: The folder of shards.
-        encode: From images and their texts to vectors (n, dim).
-        dim: Tells the width of the vectors where no image can be decoded.
-        shard_posters: Posters per shard.
-    """
-
-    stage: str
-    folder: Path
-    encode: Callable[[Sequence[RGBImage], Sequence[str]], npt.NDArray[np.float32]]
-    dim: Callable[[], int]
-    shard_posters: int
-
-    def run(
-        self, posters: Posters, ids: Sequence[str], texts: dict[str, str] | None, progress: Progress
-    ) -> tuple[Hashes, npt.NDArray[np.bool_]]:
-        """Compute what is missing; return the hash of every title (n_titles,) and which titles have one (n_titles,).
-
-        Args:
-            posters: Where the posters are.
-            ids: The titles.
-            texts: From id to text, of the titles to be read with a text; None when posters are read alone.
-            progress: Called with the number of posters done.
-        """
-        row_of = {title_id: row for row, title_id in enumerate(ids)}
-        there = posters.present(ids)
-        wanted = [i for i, has in zip(ids, there, strict=True) if has and (texts is None or i in texts)]
-        digests = [bytes(16)] * len(ids)
-        found = np.zeros(len(ids), np.bool_)
-        if not wanted:
-            return as_hashes(digests), found
-        stored, seen = Shards(self.folder), set[bytes]()
-        waiting: dict[bytes, tuple[bytes, str]] = {}  # hash -> bytes and text; fewer than a shard
-        n_bytes = 0
-        progress(self.stage, 0, len(wanted))
-        with ThreadPoolExecutor(decoding_threads()) as pool:
-            for number, (title_id, content) in enumerate(posters.read(wanted), 1):
-                text = texts[title_id] if texts else ""
-                key = content_hash(content, text.encode("utf-8", "surrogatepass")) if texts else content_hash(content)
-                digests[row_of[title_id]], found[row_of[title_id]] = key, True
-                if key not in seen and not stored.known(as_hashes([key]))[0]:
-                    waiting[key] = (content, text)
-                    n_bytes += len(content)
-                seen.add(key)
-                if len(waiting) == self.shard_posters or n_bytes >= SHARD_BYTES:
-                    self._write(waiting, pool)
-                    waiting, n_bytes = {}, 0
-                if number % _DECODED_AT_ONCE == 0:
-                    progress(self.stage, number, len(wanted))
-            if waiting:
-                self._write(waiting, pool)
-        progress(self.stage, len(wanted), len(wanted))
-        return as_hashes(digests), found
-
-    def _write(self, waiting: dict[bytes, tuple[bytes, str]], pool: ThreadPoolExecutor) -> None:
-        """Compute what waits and write it as one shard; the vectors of what cannot be decoded are absent."""
-        items = list(waiting.values())
-        present, parts = np.zeros(len(items), np.bool_), []
-        for start in range(0, len(items), _DECODED_AT_ONCE):
-            part = items[start : start + _DECODED_AT_ONCE]
-            images = decode_all([content for content, _ in part], pool)
-            pairs = [(image, text) for image, (_, text) in zip(images, part, strict=True) if image is not None]
-            present[start : start + len(part)] = [image is not None for image in images]
-            if pairs:
-                parts.append(self.encode([image for image, _ in pairs], [text for _, text in pairs]))
-        values = np.zeros((len(items), parts[0].shape[1] if parts else self.dim()), np.float32)
-        if parts:
-            values[present] = np.concatenate(parts)
-        write_shard(self.folder, as_hashes(list(waiting)), values, present)
+        hashes, found = run(RaggedShards(folder).index.known, write)
+        stored = RaggedShards(folder)
+        places = np.full(len(found), -1, np.int64)
+        places[found] = stored.index.places(hashes[found])
+        places[found] = np.where(stored.lengths(places[found]) > 0, places[found], -1)
+        return TokenBlock(StoredSequences(stored, stored.width or encoder.token_dim), places, limit)

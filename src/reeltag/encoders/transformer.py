@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from reeltag.encoders.contract import has_content
+from reeltag.encoders.pieces import PieceReader, like_lengths
 from reeltag.encoders.pretrained import (
     LOAD_ERRORS,
     check_complete,
@@ -86,18 +87,46 @@ class TransformerEncoder:
         """Return unit vectors (n, dim) and which texts are not blank; long texts are cut at the model's limit."""
         present = has_content(batch)
         values = np.zeros((len(batch), self.dim), np.float32)
-        rows = np.flatnonzero(present)
-        lengths = np.array([len(text) for text, filled in zip(batch, present, strict=True) if filled])
-        rows = rows[np.argsort(lengths, kind="stable")]  # equal lengths together: less padding
-        for start in range(0, len(rows), self.batch_size):
-            chosen = rows[start : start + self.batch_size]
-            values[chosen] = self._forward([batch[row] for row in chosen.tolist()])
+        for chosen in like_lengths(batch, self.batch_size):
+            values[chosen] = self._forward([batch[row] for row in chosen])
         return values, present
+
+    @property
+    def token_dim(self) -> int:
+        """Width of the word-piece tokens: the hidden states of the network."""
+        config = self._loaded[1].config
+        return int(getattr(config, "text_config", config).hidden_size)
+
+    def encode_pieces(self, batch: Sequence[str]) -> list[npt.NDArray[np.float16]]:
+        """Return the last hidden state of every word piece of texts, (n_pieces, token_dim) each; none for a blank text.
+
+        CLIP's texts have one token more, the last: the tower gathers the whole text there.
+        """
+        return self._reader.encode(batch, self.token_dim, self._loaded[1].device)
+
+    def pieces(self, text: str) -> list[tuple[int, int]]:
+        """Return where every token of a text begins and ends in it; equal ends for a token of the whole text."""
+        return self._reader.spans(text)
+
+    @property
+    def _reader(self) -> PieceReader:
+        tokenizer, network = self._loaded
+        if not tokenizer.is_fast:
+            raise EncoderError(f"text encoder {self.model!r}: its tokenizer does not tell where its tokens stand")
+        tower = network.text_model if self._is_clip else network
+        return PieceReader(
+            tokenizer=tokenizer, network=tower, limit=self._limit, batch_size=self.batch_size, ending=self._is_clip
+        )
+
+    @property
+    def _limit(self) -> int:
+        """Tokens of a text that the network reads."""
+        tokenizer, network = self._loaded
+        return int(min(tokenizer.model_max_length, _n_positions(network)))
 
     def _forward(self, texts: list[str]) -> npt.NDArray[np.float32]:
         tokenizer, network = self._loaded
-        limit = min(tokenizer.model_max_length, _n_positions(network))
-        tokens = tokenizer(texts, padding=True, truncation=True, max_length=limit, return_tensors="pt").to(
+        tokens = tokenizer(texts, padding=True, truncation=True, max_length=self._limit, return_tensors="pt").to(
             network.device
         )
         if self._is_clip:
