@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from reeltag.cli.train import build_recipe
-from reeltag.errors import ConfigError
+from reeltag.errors import ConfigError, EncoderError
 from reeltag.models import MODELS
 from reeltag.recipes import RECIPES
 from reeltag.tagger import Tagger
@@ -99,7 +99,7 @@ def test_mistakes(reeltag: Commands) -> None:
         (("--set", "labels.min_count=many"), "recipe.labels.min_count: must be of type int; got 'many'"),
         (("--set", "model=svm"), f"Recipe.model must be one of {', '.join(MODELS)}; got 'svm'"),
         (("--modalities", "plot,smell"),
-         "FeatureConfig.modalities must be one of plot, title, year, credits, poster, joint; got 'smell'"),
+         "FeatureConfig.modalities must be one of plot, title, year, credits, poster, poster_text, joint; got 'smell'"),
         (("--plot-encoder", "bert"), "text encoder 'bert' is unknown; known: tfidf, minilm, sentence:MODEL, "
          "transformer:MODEL (MODEL: a local folder or a name on the hub)"),
         (("--poster-encoder", "onnx"), "poster encoder 'onnx' is unknown; known: descriptors, onnx:FOLDER, clip:MODEL "
@@ -195,6 +195,17 @@ def test_joint_encoders_bring_their_modality_and_must_not_contradict_it() -> Non
         build_recipe("fusion", modalities="plot,poster", encoders=joint)
     with pytest.raises(ConfigError, match="--poster-encoder is given and --modalities leaves out 'poster'"):
         build_recipe("fusion", modalities="plot", encoders={"poster": ["descriptors"]})
+
+
+def test_an_ocr_engine_brings_the_words_on_posters() -> None:
+    chosen = build_recipe("fusion", ocr_engine="tesserocr").features
+    assert (chosen.modalities[-1], chosen.ocr_engine) == ("poster_text", "tesserocr")
+    both = build_recipe("fusion", modalities="poster,poster_text", ocr_engine="tesserocr").features
+    assert both.modalities == ("poster", "poster_text")
+    with pytest.raises(ConfigError, match="--ocr-engine is given and --modalities leaves out 'poster_text'"):
+        build_recipe("fusion", modalities="plot", ocr_engine="rapidocr")
+    with pytest.raises(EncoderError, match="OCR engine 'eyes' is unknown"):
+        build_recipe("fusion", ocr_engine="eyes")
 
 
 def test_another_contrast_forgets_the_settings_of_the_first() -> None:

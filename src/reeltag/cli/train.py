@@ -37,7 +37,8 @@ def train(
     modalities: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: plot, title, year, credits, poster, joint (default: all but joint).",
+            help="Comma-separated: plot, title, year, credits, poster, poster_text, joint (default: all but the last "
+            "two).",
             show_default=False,
         ),
     ] = None,
@@ -52,6 +53,13 @@ def train(
         list[str] | None,
         typer.Option(
             help="descriptors, onnx:FOLDER or clip:MODEL. Repeatable (default: descriptors).", show_default=False
+        ),
+    ] = None,
+    ocr_engine: Annotated[
+        str | None,
+        typer.Option(
+            help="Read the words on posters too (modality poster_text): rapidocr, tesserocr or vision:MODEL.",
+            show_default=False,
         ),
     ] = None,
     joint_encoder: Annotated[
@@ -79,7 +87,9 @@ def train(
     from reeltag.tagger import Tagger
 
     encoders = {"plot": plot_encoder, "poster": poster_encoder, "joint": joint_encoder}
-    chosen = build_recipe(recipe, labels=labels, modalities=modalities, encoders=encoders, settings=settings)
+    chosen = build_recipe(
+        recipe, labels=labels, modalities=modalities, encoders=encoders, ocr_engine=ocr_engine, settings=settings
+    )
     films = read_catalogue(
         catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=chosen.labels.field
     )
@@ -127,6 +137,7 @@ def build_recipe(
     labels: str | None = None,
     modalities: str | None = None,
     encoders: Mapping[str, list[str] | None] | None = None,
+    ocr_engine: str | None = None,
     settings: list[str] | None = None,
 ) -> Recipe:
     """Return a recipe by name or file with the settings of the command line put in; ``encoders`` by modality."""
@@ -151,6 +162,9 @@ def build_recipe(
     for modality, specs in (encoders or {}).items():
         if specs:
             _put_encoders(data["features"], modality, specs, asked=modalities is not None)
+    if ocr_engine is not None:
+        _add_modality(data["features"], "poster_text", "--ocr-engine", asked=modalities is not None)
+        data["features"]["ocr_engine"] = ocr_engine
     for setting in settings or []:
         _put(data, setting)
     return recipe_from_json(data)
@@ -158,17 +172,26 @@ def build_recipe(
 
 def _put_encoders(features: dict[str, Any], modality: str, specs: list[str], *, asked: bool) -> None:
     """Put the encoders of a modality in; ``asked`` when the modalities were given on the command line."""
+    if asked or modality == "joint":
+        _add_modality(features, modality, f"--{modality}-encoder", asked=asked)
+    features[f"{modality}_encoders"] = specs
+
+
+def _add_modality(features: dict[str, Any], modality: str, option: str, *, asked: bool) -> None:
+    """Add the modality that an option speaks of.
+
+    Raises:
+        ConfigError: The modalities were asked for, and this one is not among them.
+    """
     from reeltag.errors import ConfigError
 
-    if modality not in features["modalities"]:
-        if asked:
-            raise ConfigError(
-                f"--{modality}-encoder is given and --modalities leaves out '{modality}': add it there, or give no "
-                f"--{modality}-encoder"
-            )
-        if modality == "joint":
-            features["modalities"] = [*features["modalities"], modality]
-    features[f"{modality}_encoders"] = specs
+    if modality in features["modalities"]:
+        return
+    if asked:
+        raise ConfigError(
+            f"{option} is given and --modalities leaves out '{modality}': add it there, or give no {option}"
+        )
+    features["modalities"] = [*features["modalities"], modality]
 
 
 def _put(data: dict[str, Any], setting: str) -> None:
