@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from reeltag.encoders.images import RGBImage
+from reeltag.encoders.images import RGBImage, decoding_threads
 from reeltag.encoders.onnx_card import OUTPUT, ImageCard, read_card
 from reeltag.encoders.patches import averaged, cells_of, with_feature_map
 from reeltag.errors import EncoderError, MissingExtraError
@@ -83,11 +84,16 @@ class OnnxEncoder:
         """Return unit vectors (n, dim)."""
         parts = [np.zeros((0, self.dim), np.float32)]
         for start in range(0, len(batch), self.batch_size):
-            pixels = np.stack([self.card.pixels(image) for image in batch[start : start + self.batch_size]])
+            pixels = self._pixels(batch[start : start + self.batch_size])
             vectors = _run(self._session, self.card, pixels)
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
             parts.append(np.asarray(vectors / np.where(norms > 0, norms, 1), np.float32))
         return np.concatenate(parts)
+
+    def _pixels(self, batch: Sequence[RGBImage]) -> npt.NDArray[np.uint8]:
+        """Return images as the card has them, (n, height, width, 3), prepared side by side."""
+        with ThreadPoolExecutor(decoding_threads()) as pool:
+            return np.stack(list(pool.map(self.card.pixels, batch)))
 
     @property
     def token_dim(self) -> int:
@@ -104,7 +110,7 @@ class OnnxEncoder:
         session, name = self._patch_session
         parts = [np.zeros((0, self.patch_shape(grid)[0] * self.patch_shape(grid)[1], self.dim), np.float16)]
         for start in range(0, len(batch), self.batch_size):
-            pixels = np.stack([self.card.pixels(image) for image in batch[start : start + self.batch_size]])
+            pixels = self._pixels(batch[start : start + self.batch_size])
             cells = _run(session, self.card, pixels, name)
             parts.append(averaged(cells, grid).astype(np.float16))
         return np.concatenate(parts)
