@@ -22,6 +22,7 @@ from reeltag.graph.link_credits import LinkCreditConfig
 from reeltag.graph.presets import film_preset
 from reeltag.labels import LabelConfig
 from reeltag.models import MODELS
+from reeltag.models.poster import POSTER_PUBLISHED
 from reeltag.splits import SplitConfig
 
 MODALITIES = ("plot", "title", "year", "credits", "poster", "poster_text", "joint")
@@ -202,6 +203,7 @@ _IN_SAMPLE = FeatureConfig(
     credits=CreditConfig(background=False, leave_one_out=False),
     links=LinkCreditConfig(embedding=replace(film_preset(), scorer_settings={"dim": 100})),  # 200 numbers an entity
 )
+_ON_POSTERS = FeatureConfig(modalities=("poster", "poster_text"), tokens=("poster", "poster_text"))
 _RIVALS = ("early", "late", "gmu", "centralnet", "mfn", "refnet", "mmbt")
 
 RECIPES: dict[str, Recipe] = {
@@ -210,6 +212,10 @@ RECIPES: dict[str, Recipe] = {
     "idkg": Recipe(name="idkg", model="idkg", features=_TAUGHT),
     "idkg-published": Recipe(name="idkg-published", model="idkg", model_settings=IDKG_PUBLISHED, features=_IN_SAMPLE),
     "idkg-gmu": Recipe(name="idkg-gmu", model="idkg", model_settings=IDKG_GMU, features=_IN_SAMPLE),
+    "poster": Recipe(name="poster", model="poster", features=_ON_POSTERS),
+    "poster-published": Recipe(
+        name="poster-published", model="poster", model_settings=POSTER_PUBLISHED, features=_ON_POSTERS
+    ),
     **{name: Recipe(name=name, model=name) for name in _RIVALS},
     "mmgatbt": Recipe(name="mmgatbt", model="mmgatbt", features=FeatureConfig(credit_features=("profile", "people"))),
 }

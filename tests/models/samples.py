@@ -43,6 +43,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "mmbt": _TRANSFORMER,
     "mmgatbt": {"graph_heads": 2, "graph_dim": 8, **_TRANSFORMER},
     "idkg": {"dim": 24, "n_members": 2, **_FAST},
+    "poster": {
+        "dim": 24,
+        "heads": 2,
+        "self_layers": 1,
+        "hidden": 24,
+        "modality_dropout": 0.2,
+        "sparse_dim": 8,
+        "training": {"epochs": 16, "batch_size": 48, "learning_rate": 0.008, "precision": "32-true"},
+    },
 }
 N_LABELS = 3
 _WORDS_PER_LABEL = 4

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from torch import nn
 from torch.nn import functional
 
 from reeltag.errors import ConfigError
-from reeltag.models import MmbtConfig
-from reeltag.models.layout import Rows
+from reeltag.features import Features, HeldTokens, TokenBlock
+from reeltag.models import MmbtConfig, MmbtModel, MmgatbtModel
+from reeltag.models.layout import Layout, Rows, Tokens
 from reeltag.models.mmbt import BlockTokens, MmbtNetwork, Trunk
+from reeltag.training import TrainingConfig
 
 from .batches import LAYOUT, check_absent_blocks, check_gradients, linear, randomise, rows, targets
+from .samples import films
 
 SMALL = MmbtConfig(dim=8, layers=2, heads=2, tokens=3)
 
@@ -89,7 +95,7 @@ def test_training_and_tagging_read_the_same_tokens() -> None:
 
 @torch.no_grad()
 def test_a_modality_may_be_left_without_tokens() -> None:
-    tokens, seen = BlockTokens(LAYOUT, 8, 3, left_out="plot")(rows())
+    tokens, seen = BlockTokens(LAYOUT, SMALL, left_out="plot")(rows())
     assert [part.shape for part in tokens] == [(6, 0, 8), (6, 3, 8), (6, 3, 8)]
     assert [part.shape for part in seen] == [(6, 0), (6, 3), (6, 3)]
 
@@ -110,8 +116,83 @@ def test_absent_blocks_and_gradients() -> None:
     check_gradients(network(dropout=0.0))
 
 
+# ---------------------------------------------------------------- token blocks
+
+WITH_TOKENS = Layout(names=("plot", "year", "poster.patches"), widths=(3, 2, 5), n_labels=4, n_tokens=1)
+
+
+def patches(padding: int = 0) -> Rows:
+    """Return four titles with three, one, no and no patches; the third has a sequence without any."""
+    present = torch.tensor([[1.0, 1, 1], [0, 1, 1], [1, 0, 1], [1, 1, 0]])
+    generator = torch.Generator().manual_seed(4)
+    blocks = [torch.randn(4, width, generator=generator) * present[:, [k]] for k, width in enumerate((3, 2))]
+    values = torch.cat([torch.randn(4, 3, 5, generator=generator), torch.full((4, padding, 5), 9.0)], dim=1).half()
+    seen = (torch.arange(3 + padding) < torch.tensor([3, 1, 0, 0])[:, None]).float()
+    return Rows(blocks, present, None, [Tokens(values, seen)])
+
+
+def with_tokens(**settings: Any) -> MmbtNetwork:
+    torch.manual_seed(0)
+    return randomise(MmbtNetwork(WITH_TOKENS, replace(SMALL, **settings)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("max_positions", [2, 9])
+def test_patches_are_tokens_one_by_one(max_positions: int) -> None:
+    net, batch = with_tokens(max_positions=max_positions), patches()
+    found = net(batch)
+    align, positions = net.tokens.maps["2"], net.tokens.positions["2"]
+    for row in range(4):
+        parts: list[list[torch.Tensor]] = []
+        for place in (0, 1):
+            made = linear(net.tokens.maps[str(place)], batch.blocks[place][row]).reshape(-1, 8)
+            parts.append(list(made) if batch.present[row, place] else [])
+        read = [patch.float() for patch, real in zip(*(part[row] for part in batch.tokens[0]), strict=True) if real]
+        parts.append(
+            [linear(align.map, align.norm(x)) + positions[min(k, max_positions - 1)] for k, x in enumerate(read)]
+        )
+        fused = pooled(net.trunk, parts, SMALL.heads)
+        torch.testing.assert_close(found.fused[row], fused, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_padding_of_sequences_does_not_matter() -> None:
+    net = with_tokens()
+    torch.testing.assert_close(net(patches(padding=5)).logits, net(patches()).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_reach_what_reads_tokens() -> None:
+    check_gradients(with_tokens(dropout=0.0, max_positions=3), WITH_TOKENS, batch=patches())
+
+
+def test_parameters_of_vectors_keep_their_names() -> None:
+    names = {name for name in network().state_dict() if name.startswith("tokens.")}
+    assert names == {f"tokens.maps.{place}.{part}" for place in range(4) for part in ("weight", "bias")}
+
+
+def test_it_is_fitted_on_tokens_and_stored(tmp_path: Path) -> None:
+    features, truth = films(40)
+    rng = np.random.default_rng(0)
+    held = [(np.eye(3)[[int(row[0])]].repeat(2, axis=0) * 4).astype(np.float16) for row in truth]
+    block = TokenBlock(HeldTokens(held, 3), np.where(rng.random(40) < 0.9, np.arange(40), -1), 9)
+    both = Features(features.ids, {"year": features.blocks["year"]}, {"poster.patches": block})
+    training = TrainingConfig(epochs=20, batch_size=16, learning_rate=0.01, precision="32-true")
+    config = replace(SMALL, layers=1, training=training)
+    model = MmbtModel(config).fit(both, truth)
+    found = model.predict_proba(both)
+    here = block.present
+    assert average_precision_score(truth[here, 0], found[here, 0]) > 0.95
+    model.save_pretrained(tmp_path)
+    np.testing.assert_array_equal(MmbtModel.from_pretrained(tmp_path).predict_proba(both), found)
+    assert not MmgatbtModel.reads_tokens
+
+
+# ---------------------------------------------------------------- settings
+
+
 @pytest.mark.parametrize(
-    ("setting", "value"), [("dim", 0), ("layers", 0), ("heads", 0), ("tokens", 0), ("dropout", 1.0)]
+    ("setting", "value"),
+    [("dim", 0), ("layers", 0), ("heads", 0), ("tokens", 0), ("max_positions", 0), ("dropout", 1.0)],
 )
 def test_settings_out_of_range(setting: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"MmbtConfig.{setting} must be between"):

@@ -29,7 +29,7 @@ def averaged(cells: npt.NDArray[np.float32], grid: int) -> npt.NDArray[np.float3
         Shape (n, min(rows, grid) * min(columns, grid), dim).
     """
     n, dim, rows, columns = cells.shape
-    pooled = cells
+    pooled: npt.NDArray[Any] = cells
     if rows > grid or columns > grid:
         pooled = _shares(rows, min(rows, grid)) @ cells @ _shares(columns, min(columns, grid)).T
     return np.asarray(pooled.reshape(n, dim, -1).transpose(0, 2, 1), np.float32)

@@ -13,6 +13,7 @@ from reeltag.models.linear import LinearConfig, LinearModel
 from reeltag.models.mfn import MfnConfig, MfnModel
 from reeltag.models.mmbt import MmbtConfig, MmbtModel
 from reeltag.models.mmgatbt import MmgatbtConfig, MmgatbtModel
+from reeltag.models.poster import PosterConfig, PosterModel
 from reeltag.models.refnet import RefNetConfig, RefNetModel
 
 MODELS: dict[str, type[Model]] = {
@@ -27,6 +28,7 @@ MODELS: dict[str, type[Model]] = {
     "mmbt": MmbtModel,
     "mmgatbt": MmgatbtModel,
     "idkg": IdkgModel,
+    "poster": PosterModel,
 }
 
 __all__ = [
@@ -52,6 +54,8 @@ __all__ = [
     "MmgatbtConfig",
     "MmgatbtModel",
     "Model",
+    "PosterConfig",
+    "PosterModel",
     "RefNetConfig",
     "RefNetModel",
     "Targets",

@@ -5,10 +5,11 @@ mapped to the width of the words, a segment embedding tells the modalities apart
 classifies. Rare labels may count more (``class_weights=1`` is the published negatives / positives); AdamW with
 warm-up.
 
-What differs: the features here are pooled vectors, not words and regions, so a linear map makes ``tokens`` tokens of
-every block, whose biases are their positions; the transformer is small and starts at random instead of from BERT.
-Left open and chosen: 256 wide, two layers, four heads, four tokens. The tokens and the [SEP] of an absent modality
-are masked out of the attention.
+What differs: the transformer is small and starts at random instead of from BERT. Token blocks are real word pieces
+and patches, as published: each is normalised and mapped to the width of the transformer, and gets a learned position.
+A block that is one pooled vector is mapped to ``tokens`` tokens, whose biases are their positions. Left open and
+chosen: 256 wide, two layers, four heads, two tokens. The tokens and the [SEP] of an absent modality are masked out of
+the attention.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from torch import nn
 
 from reeltag.config import check_range
 from reeltag.errors import ConfigError
+from reeltag.models.attention import Alignment, first_positions
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layers import classify, or_prior
-from reeltag.models.layout import Layout, Outputs, Rows
+from reeltag.models.layout import Layout, Outputs, Rows, Tokens
 from reeltag.training import TrainingConfig
 
 
@@ -41,7 +43,8 @@ class MmbtConfig(NetworkConfig):
         dim: Width of the tokens.
         layers: Of the transformer.
         heads: Of the attention; they share the width.
-        tokens: That a block is mapped to.
+        tokens: That a block of one vector is mapped to.
+        max_positions: Tokens of a sequence with a learned position; later ones share the last.
         dropout: In the transformer.
     """
 
@@ -49,15 +52,22 @@ class MmbtConfig(NetworkConfig):
     layers: int = 2
     heads: int = 4
     tokens: int = 2
+    max_positions: int = 64
     dropout: float = 0.1
     training: TrainingConfig = field(default_factory=transformer_training)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         owner = type(self).__name__
-        for name, low, high in (("dim", 1, 65_536), ("layers", 1, 100), ("heads", 1, 256), ("tokens", 1, 1024)):
+        for name, low, high in (
+            ("dim", 1, 65_536),
+            ("layers", 1, 100),
+            ("heads", 1, 256),
+            ("tokens", 1, 1024),
+            ("max_positions", 1, 65_536),
+            ("dropout", 0, 0.95),
+        ):
             check_range(owner, name, getattr(self, name), low, high)
-        check_range(owner, "dropout", self.dropout, 0, 0.95)
         if self.dim % self.heads:
             raise ConfigError(f"{owner}.dim must be a multiple of heads ({self.heads}); got {self.dim}")
 
@@ -67,26 +77,42 @@ class BlockTokens(nn.Module):
 
     Args:
         layout: Blocks.
-        dim: Width of a token.
-        tokens: Tokens per block.
+        config: Settings.
         left_out: A modality without tokens.
     """
 
-    def __init__(self, layout: Layout, dim: int, tokens: int, left_out: str | None = None) -> None:
+    def __init__(self, layout: Layout, config: MmbtConfig, left_out: str | None = None) -> None:
         super().__init__()
-        self.shape = (tokens, dim)
+        self.shape, self.n_vectors = (config.tokens, config.dim), layout.n_vectors
         self.places = [() if modality == left_out else layout.blocks_of(modality) for modality in layout.modalities]
-        kept = [place for places in self.places for place in places]
-        self.maps = nn.ModuleDict({str(place): nn.Linear(layout.widths[place], tokens * dim) for place in kept})
+        self.maps, self.positions = nn.ModuleDict(), nn.ParameterDict()
+        for place in (place for places in self.places for place in places):
+            width = layout.widths[place]
+            if place < self.n_vectors:
+                self.maps[str(place)] = nn.Linear(width, config.tokens * config.dim)
+            else:
+                self.maps[str(place)] = Alignment(width, config.dim, 0.0)
+                self.positions[str(place)] = nn.Parameter(torch.randn(config.max_positions, config.dim) * 0.02)
 
     def forward(self, rows: Rows) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Return per modality its tokens (n, n_tokens, dim) and which of them are present (n, n_tokens)."""
-        (tokens, dim), made, seen = self.shape, [], []
+        sequences = rows.read_tokens()
+        made, seen = [], []
         for places in self.places:
-            parts = [self.maps[str(place)](rows.blocks[place]).unflatten(1, (tokens, dim)) for place in places]
-            made.append(torch.cat(parts, dim=1) if parts else rows.present.new_zeros(len(rows.present), 0, dim))
-            seen.append(rows.present[:, list(places)].repeat_interleave(tokens, dim=1))
+            parts = [self._block(place, rows, sequences) for place in places]
+            nothing = rows.present.new_zeros(len(rows.present), 0, self.shape[1])
+            made.append(torch.cat([part.values for part in parts] or [nothing], dim=1))
+            seen.append(torch.cat([part.seen for part in parts] or [nothing[:, :, 0]], dim=1))
         return made, seen
+
+    def _block(self, place: int, rows: Rows, sequences: Sequence[Tokens]) -> Tokens:
+        """Return the tokens of one block."""
+        if place < self.n_vectors:
+            values = self.maps[str(place)](rows.blocks[place]).unflatten(1, self.shape)
+            return Tokens(values, rows.present[:, place : place + 1].expand(-1, self.shape[0]))
+        read = sequences[place - self.n_vectors]
+        values = self.maps[str(place)](read.values)
+        return Tokens(values + first_positions(self.positions[str(place)], values.shape[1]), read.seen)
 
 
 class Trunk(nn.Module):
@@ -141,7 +167,7 @@ class MmbtNetwork(nn.Module):
 
     def __init__(self, layout: Layout, config: MmbtConfig) -> None:
         super().__init__()
-        self.tokens = BlockTokens(layout, config.dim, config.tokens)
+        self.tokens = BlockTokens(layout, config)
         self.trunk = Trunk(len(layout.modalities), config)
         self.head = nn.Linear(config.dim, layout.n_labels)
         self.register_buffer("prior", torch.zeros(layout.n_labels))  # what is said of a title of which nothing is known
@@ -163,3 +189,4 @@ class MmbtModel(NetworkModel):
 
     config_class: ClassVar[type[NetworkConfig]] = MmbtConfig
     network_class: ClassVar[type[nn.Module]] = MmbtNetwork
+    reads_tokens: ClassVar[bool] = True

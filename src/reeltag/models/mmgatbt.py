@@ -146,7 +146,7 @@ class MmgatbtNetwork(nn.Module):
             GraphAttention(width if layer == 0 else made, config) for layer in range(config.graph_layers)
         )
         left_out = modality if config.node == "replaces" else None
-        self.tokens = BlockTokens(layout, config.dim, config.tokens, left_out)
+        self.tokens = BlockTokens(layout, config, left_out)
         self.joins = left_out is None
         self.node_token = nn.Linear(made, config.dim)
         self.trunk = Trunk(len(layout.modalities), config)
