@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from encoders.pictures import encoded, picture
 from reeltag.benchmark import BENCHMARKS, Benchmark, BenchmarkReport, Entry, run_benchmark
-from reeltag.benchmark.published import METRICS, WARNING
+from reeltag.benchmark.published import IDKG_PAPER, METRICS
 from reeltag.benchmark.runs import RunFolder
 from reeltag.catalogue import Catalogue
 from reeltag.catalogue.posters import PosterFiles
@@ -178,7 +178,7 @@ def test_members_of_two_seeds_do_not_meet(folder: Path, table2: BenchmarkReport)
 def test_markdown_marks_the_published_figures(folder: Path, table2: BenchmarkReport) -> None:
     text = (folder / "idkg-table2-clean.md").read_text("utf-8")
     assert text.startswith("# IDKG and its rivals (idkg-table2, protocol `clean`)\n")
-    assert WARNING in text
+    assert IDKG_PAPER.warning in text
     assert "published, MM-IMDb: micro / macro / weighted / samples" in text
     (row,) = [line for line in text.splitlines() if line.startswith("| IDKG |") and "0.849" in line]
     assert "| 0.849 / 0.832 / 0.848 / 0.839 | 0.828 / 0.811 / 0.827 / 0.807 |" in row

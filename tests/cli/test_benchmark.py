@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import pytest
+
+from benchmark.posters import stand_in, with_posters
 from benchmark.tiny import GRAPH, MODELS
 from reeltag.benchmark import BENCHMARKS, NOT_IN_MMIMDB
 
@@ -99,3 +102,33 @@ def test_mistakes_that_would_come_late(reeltag: Commands) -> None:
     result = reeltag(*words, "--out", "taken")
     assert (result.code, result.out) == (2, "")
     assert result.err.endswith("reeltag: taken: cannot be written to (File exists); choose another folder\n")
+
+
+def test_posters(reeltag: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = stand_in(monkeypatch)
+    films, folder = with_posters(), reeltag.folder / "posters"
+    folder.mkdir()
+    for title_id, content in films.posters.read(films.ids):
+        (folder / f"{title_id}.png").write_bytes(content)
+    words = (
+        "benchmark", "poster-table", "films.jsonl", "--posters", "posters", "--out", "bench", "--seeds", "1",
+        "--poster-encoder", "shade", "--poster-text-encoder", "letters", "--only", "poster,GMU", *assignments(),
+    )  # fmt: skip
+    result = reeltag(*words, "--no-variants", "--json")
+    assert result.code == 0, result.err
+    features = result.json["config"]["features"]
+    assert features["modalities"] == features["tokens"] == ["poster", "poster_text"]
+    assert (features["poster_text_encoders"], features["ocr_engine"]) == (["letters"], "rapidocr")
+    assert result.json["rows"][0]["variants"] == {}
+    assert engine.widths == {20}
+    shown = reeltag(*words)
+    assert "(the main result and the ablations), protocol clean" in shown.out
+    assert "words by tesserocr: not run" in shown.out
+    assert "by decade of release" in shown.out
+    tables = shown.out.partition("\nwords by tesserocr: not run: ")[0].splitlines()[1:]
+    assert max(map(len, tables)) <= 140
+    image = reeltag(*words, "--no-variants", "--modalities", "poster", "--only", "image only", "--json").json
+    assert image["config"]["features"]["modalities"] == ["poster"]
+    assert image["rows"][0]["blocks"] == ["poster.shade"]
+    other = reeltag(*words, "--no-variants", "--ocr-engine", "tesserocr")
+    assert other.code == 2 and "needs the package 'tesserocr'" in other.err

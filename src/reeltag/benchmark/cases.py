@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reeltag.assessment import data_uri, shortened
-from reeltag.benchmark.published import PUBLISHED_CASES, WARNING
+from reeltag.benchmark.published import IDKG_PAPER, PUBLISHED_CASES
 from reeltag.benchmark.runs import Outcome
 from reeltag.catalogue import Catalogue
 
@@ -123,4 +123,4 @@ def _published() -> str:
         + "</tr>"
         for c in PUBLISHED_CASES
     )
-    return f"<h2>The published three</h2><p>{escape(WARNING)}</p><table><tr>{heads}</tr>{rows}</table>"
+    return f"<h2>The published three</h2><p>{escape(IDKG_PAPER.warning)}</p><table><tr>{heads}</tr>{rows}</table>"

@@ -1,15 +1,14 @@
-"""What is measured: the rows of the paper's tables and figures, each a model with its settings and what it reads."""
+"""What is measured: a row is a model with its settings and what it reads, a benchmark some rows and their reference."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reeltag.benchmark.published import PUBLISHED, PublishedRow
+from reeltag.benchmark.published import METRICS, PUBLISHED, Paper, PublishedRow
+from reeltag.config import check_range
 from reeltag.errors import ConfigError, shown
-from reeltag.models.contract import PEOPLE, STANDING
-from reeltag.recipes import IDKG_GMU, IDKG_PUBLISHED, RECIPES
 
 SCORER = "rotate"  # of tables 2, 3 and 5
 Credits = Literal["protocol", "sum", "none"]
@@ -24,13 +23,16 @@ class Entry:
         label: Name that is shown.
         model: Name of a model; "" for a row that is never run.
         settings: Settings of the model that are not its defaults.
+        reads: Modalities that are read, as far as they are there; empty to read everything but ``joint`` and
+            ``poster_text``.
+        tokens: Read the modalities of ``features.tokens`` as sequences of vectors, not as one vector per title.
         credits: ``protocol`` reads the credits as the protocol has them, ``sum`` as the sum of the people's vectors,
             ``none`` not at all.
         side: Blocks that are no input of a network but read all the same: ``credits.standing``, ``credits.people``.
-        joint: Prefix of the joint encoder (``blip``) whose block is all that is read; "" to read everything but joint.
+        joint: Prefix of the joint encoder (``blip``) whose block is all that is read; "" for none.
         label_vectors: Give the model the labels' vectors of the graph embedding.
         scorer: Scorer of that embedding.
-        published: Table and row of the paper's figures.
+        published: Table and row of a paper's figures.
         x: Place on the axis of a curve.
         why_not: Why a row is never run.
     """
@@ -38,6 +40,8 @@ class Entry:
     label: str
     model: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
+    reads: tuple[str, ...] = ()
+    tokens: bool = False
     credits: Credits = "protocol"
     side: tuple[str, ...] = ()
     joint: str = ""
@@ -52,6 +56,37 @@ class Entry:
         """The paper's figures, if it has any."""
         return None if self.published is None else PUBLISHED[self.published[0]][self.published[1]]
 
+    @property
+    def reads_credits(self) -> bool:
+        """Whether credits are read at all."""
+        return not self.joint and self.credits != "none" and (not self.reads or "credits" in self.reads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """The test titles with something about their posters changed.
+
+    Attributes:
+        name: What is shown.
+        scale: What the width and height of the posters are multiplied by.
+        ocr: OCR engine that reads their words in place of the configured one; "" for that one.
+        hidden: Modality that every title lacks; "" for none.
+    """
+
+    name: str
+    scale: float = 1.0
+    ocr: str = ""
+    hidden: str = ""
+
+    def __post_init__(self) -> None:
+        check_range("Variant", "scale", self.scale, 0.01, 1)
+
+    def concerns(self, entry: Entry) -> bool:
+        """Return whether a variant changes what an entry reads, and leaves it something to read."""
+        if self.hidden:
+            return self.hidden in entry.reads and len(entry.reads) > 1
+        return "poster_text" in entry.reads or (not self.ocr and "poster" in entry.reads)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
@@ -63,7 +98,12 @@ class Benchmark:
         entries: Its rows.
         reference: Label of the row that all others are tested against.
         draws: ``table`` only, or also ``bars`` per label, a ``curve`` over ``x``, or ``cases``.
-        source: Table or figure of the paper.
+        paper: The paper it repeats; None for none.
+        source: Table or figure of that paper.
+        features: Settings of ``FeatureConfig`` that are not its defaults: what there is to be read.
+        metrics: Figures shown at each threshold.
+        examined: Labels of the rows that are also reported by decade, and under the variants.
+        variants: Changes of the test titles that these rows are read again with, once trained.
     """
 
     name: str
@@ -71,7 +111,12 @@ class Benchmark:
     entries: tuple[Entry, ...]
     reference: str
     draws: Drawing = "table"
-    source: str
+    paper: Paper | None = None
+    source: str = ""
+    features: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = METRICS
+    examined: tuple[str, ...] = ()
+    variants: tuple[Variant, ...] = ()
 
     def select(self, labels: Iterable[str]) -> tuple[Entry, ...]:
         """Return the rows of the given labels, in the order of the benchmark; all of them when there are none.
@@ -85,165 +130,6 @@ class Benchmark:
                 raise ConfigError(f"{self.name} has no entry {shown(label)}; known: {', '.join(known)}")
         return tuple(entry for entry in self.entries if not wanted or entry.label in wanted)
 
-
-TAUS = (0.05, 0.1, 0.3, 0.5, 0.7, 0.9)
-
-
-def _idkg(
-    label: str,
-    base: dict[str, Any],
-    published: tuple[str, str] | None = None,
-    settings: dict[str, Any] | None = None,
-) -> Entry:
-    """Return an entry of IDKG with some settings changed."""
-    return Entry(
-        label=label,
-        model="idkg",
-        settings={**base, **(settings or {})},
-        published=published,
-        side=(STANDING,),
-        label_vectors=True,
-    )
-
-
-def _rival(label: str, model: str, *, in_paper: bool = True, side: tuple[str, ...] = ()) -> Entry:
-    return Entry(label=label, model=model, side=side, published=("table 2", label) if in_paper else None)
-
-
-def _ablations(label: str, base: dict[str, Any], row: str | None) -> tuple[Entry, ...]:
-    """Return a model and the same without its parts, one part more taken away in every row."""
-    gated = base.get("fusion") == "gmu"  # gated units have no teacher
-    steps: list[tuple[str, dict[str, Any]]] = [("", {"teacher_weight": 0.0} if gated else {})]
-    if not gated:
-        steps.append((" - AT", {"teacher_weight": 0.0}))
-    steps.append((steps[-1][0] + " - G-CACL", {"teacher_weight": 0.0, "contrast": "none"}))
-    entries = [
-        _idkg(label + lost, base, ("table 3", row + lost) if row else None, settings) for lost, settings in steps
-    ]
-    lost = f"{steps[-1][0]} - KG"
-    last = _idkg(label + lost, base, ("table 3", row + lost) if row else None, steps[-1][1])
-    return (*entries, replace(last, credits="none", side=(), label_vectors=False))
-
-
-_OUR_SETTINGS = RECIPES["idkg"].model_settings  # reads no graph embedding, so no label vectors either
-_GMU = _rival("GMU", "gmu")
-_IDKG = _idkg("IDKG", IDKG_PUBLISHED, ("table 2", "IDKG"))
-_OURS = replace(_idkg("idkg (reeltag)", _OUR_SETTINGS), label_vectors=False)
-_IDKG_GMU = _idkg("IDKG(GMU)", IDKG_GMU, ("table 3", "IDKG(GMU)"))
-_TABLE_2 = (
-    _GMU,
-    _rival("CentralNet", "centralnet"),
-    _rival("MMBT", "mmbt"),
-    _rival("MFN", "mfn"),
-    _rival("ReFNet", "refnet"),
-    Entry(label="COCA", published=("table 2", "COCA"), why_not="not built"),
-    Entry(label="BLIP", model="early", joint="blip", published=("table 2", "BLIP")),
-    Entry(label="BridgeTower", model="early", joint="bridgetower", published=("table 2", "BridgeTower")),
-    _rival("MM-GATBT", "mmgatbt", side=(PEOPLE,)),
-    _rival("early fusion", "early", in_paper=False),
-    _rival("late fusion", "late", in_paper=False),
-    _rival("fusion (reeltag)", "fusion", in_paper=False),
-    _IDKG_GMU,
-    _IDKG,
-    _OURS,
-)
-_SCORERS = {"TransH": "transh", "TransR": "transr", "TransD": "transd", "ComplEx": "complex", "ConvE": "conve",
-            "RotatE": "rotate"}  # fmt: skip
-_CONTRASTS: dict[str, dict[str, Any]] = {
-    "MulCon": {"contrast": "mulcon"},
-    "MCL": {"contrast": "mcl"},
-    "MLTC": {"contrast": "mltc", "neighbour_share": 0.3},  # it asks the nearest training titles too
-    "C-GMVAE": {"contrast": "cgmvae"},
-}
-
-_ALL = (
-    Benchmark(
-        name="idkg-table2",
-        title="IDKG and its rivals",
-        source="table 2",
-        entries=_TABLE_2,
-        reference=_OURS.label,
-    ),
-    Benchmark(
-        name="idkg-table3",
-        title="What each part of IDKG is worth",
-        source="table 3",
-        entries=(
-            *_ablations("IDKG", IDKG_PUBLISHED, "IDKG"),
-            *_ablations("IDKG(GMU)", IDKG_GMU, "IDKG(GMU)"),
-            *(replace(entry, label_vectors=False) for entry in _ablations(_OURS.label, _OUR_SETTINGS, None)),
-        ),
-        reference="IDKG",
-    ),
-    Benchmark(
-        name="idkg-table4",
-        title="Graph embeddings behind IDKG's credits",
-        source="table 4",
-        entries=tuple(
-            replace(_idkg(label, IDKG_PUBLISHED, ("table 4", label)), credits="sum", scorer=scorer)
-            for label, scorer in _SCORERS.items()
-        ),
-        reference="RotatE",
-    ),
-    Benchmark(
-        name="idkg-table5",
-        title="Contrastive losses in IDKG",
-        source="table 5",
-        entries=(
-            *(
-                _idkg(label, IDKG_PUBLISHED, ("table 5", label), {"contrast_settings": {}, **settings})
-                for label, settings in _CONTRASTS.items()
-            ),
-            replace(_idkg("G-CACL (random)", IDKG_PUBLISHED, ("table 5", "G-CACL (random)")), label_vectors=False),
-            _idkg("G-CACL", IDKG_PUBLISHED, ("table 5", "G-CACL")),
-        ),
-        reference="G-CACL",
-    ),
-    Benchmark(
-        name="idkg-figure3",
-        title="F1 of frequent and rare labels",
-        source="figure 3",
-        entries=(_GMU, _IDKG, _OURS),
-        reference="IDKG",
-        draws="bars",
-    ),
-    Benchmark(
-        name="idkg-figure4",
-        title="IDKG by the temperature τ of its contrast",
-        source="figure 4",
-        entries=tuple(
-            replace(
-                _idkg(
-                    f"τ = {tau:g}",
-                    IDKG_PUBLISHED,
-                    None,
-                    {"contrast_settings": {"temperature": tau, "normalise": False}},
-                ),
-                x=tau,
-            )
-            for tau in TAUS
-        ),
-        reference="τ = 0.1",
-        draws="curve",
-    ),
-    Benchmark(
-        name="idkg-figure5",
-        title="What IDKG attends to in single films",
-        source="figure 5",
-        entries=(_IDKG, _OURS),
-        reference="IDKG",
-        draws="cases",
-    ),
-)
-BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
-
-
-def benchmark(name: str) -> Benchmark:
-    """Return a benchmark by name.
-
-    Raises:
-        ConfigError: There is no such benchmark.
-    """
-    if name not in BENCHMARKS:
-        raise ConfigError(f"benchmark {shown(name)} is unknown; known: {', '.join(BENCHMARKS)}")
-    return BENCHMARKS[name]
+    def variants_of(self, entry: Entry) -> tuple[Variant, ...]:
+        """Return the changes of the test titles that an entry is read again with."""
+        return tuple(v for v in self.variants if entry.label in self.examined and v.concerns(entry))

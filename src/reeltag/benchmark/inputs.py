@@ -1,21 +1,26 @@
-"""What the entries of a benchmark read: computed when first asked for, once per protocol and graph scorer.
+"""What the entries of a benchmark read: computed when first asked for, once per protocol, graph scorer and variant.
+
+Posters and texts are read as pooled vectors, and once more as tokens where an entry asks for them.
 
 Trained graph embeddings are kept in the folder of the benchmark, so that an interrupted run does not train them again.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.benchmark.entries import Entry
+from reeltag.benchmark.entries import Entry, Variant
 from reeltag.benchmark.protocols import Partition, Rows
 from reeltag.benchmark.settings import BenchmarkConfig, graph_config
+from reeltag.benchmark.variants import engine_missing, varied
 from reeltag.catalogue import Catalogue
 from reeltag.config import to_json
 from reeltag.encoders.store import FeatureStore
@@ -29,7 +34,9 @@ from reeltag.progress import Progress, silent
 from reeltag.recipes import FeatureConfig
 
 PROFILE, SUM = "credits.profile", "credits.sum"
-_JOINT = "joint"
+_JOINT, _WORDS = "joint", "poster_text"
+# settings that only entries which name their modalities depend on
+_NAMED_ONLY = ("poster_text_encoders", "ocr_engine", "tokens", "patch_grid", "token_limit")
 
 
 class Inputs:
@@ -60,10 +67,13 @@ class Inputs:
         self._catalogue, self._folder, self._progress = catalogue, folder, progress
         self._store = FeatureStore(cache)
         self._rows = part.rows
-        self._base: Features | None = None
+        self._contents: dict[bool, str] = {}  # by whether posters are read
+        self._pipelines: dict[bool, FeaturePipeline] = {}  # by whether tokens are read
+        self._base: dict[bool, Features] = {}
+        self._varied: dict[tuple[Variant, bool], Features] = {}
         self._sums: dict[str, tuple[Block, npt.NDArray[np.float32]]] = {}  # scorer -> sums, label vectors
         self.fingerprint = catalogue.fingerprint()
-        self._content = f"{self.fingerprint}-{_poster_digest(catalogue, config.features)}-{part.digest()}"
+        self._content = self._content_with(bool({"poster", _JOINT} & set(config.features.modalities)))
 
     def why_not(self, entry: Entry) -> str:
         """Return why an entry cannot be run here; "" when it can."""
@@ -71,24 +81,33 @@ class Inputs:
             return f"not run: needs weights (--joint-encoder {entry.joint}:MODEL)"
         return entry.why_not
 
+    def why_not_varied(self, variant: Variant) -> str:
+        """Return why a variant of the test titles cannot be read here; "" when it can."""
+        return engine_missing(variant.ocr, self.features_config.ocr_engine) if variant.ocr else ""
+
     def lacks(self, entry: Entry) -> str:
         """Return why an entry cannot learn here, of what the titles have; "" when it can. Reads every title."""
-        base, joint, credits = self._all(), self._joint_block(entry), self._credits(entry)
-        read = self._read_of_base(entry, joint)
+        base, credits = self._all(entry.tokens), self._credits(entry)
         training = np.searchsorted(self._rows, self.part.train)
-        there = any(base.blocks[name].present[training].any() for name in read if name not in (STANDING, PEOPLE))
-        if there or (credits == SUM and self._has_credits()):
+        masks = {name: block.present for name, block in base.blocks.items()}
+        masks |= {name: block.present for name, block in base.tokens.items()}
+        if any(masks[name][training].any() for name in self._names(entry, base) if name not in (STANDING, PEOPLE)):
+            return ""
+        if credits == SUM and self._has_credits():
             return ""
         return "not run: nothing that it reads is there"
 
     def describe(self, entry: Entry) -> dict[str, object]:
         """Return everything that the features of an entry depend on, as JSON values."""
+        content = self._content
+        if entry.reads:
+            content = self._content_with(bool({"poster", _WORDS} & set(self._read(entry))))
         reads: dict[str, object] = {
-            "content": self._content,
+            "content": content,
             "protocol": self.part.protocol,
-            "features": to_json(self.features_config if entry.joint else _without_joint(self.features_config)),
+            "features": self._told(entry),
             "credits": self._credits(entry),
-            "side": sorted(entry.side),
+            "side": sorted(self._side(entry)),
             "joint": self._joint_block(entry),
         }
         if self._needs_graph(entry):
@@ -107,33 +126,97 @@ class Inputs:
         Raises:
             FeatureError: Nothing that the entry reads is there.
         """
-        base = self._all()
-        blocks = {name: base.blocks[name] for name in self._read_of_base(entry, self._joint_block(entry))}
-        if self._credits(entry) == SUM and self._has_credits():
-            blocks[SUM] = self._sum(entry.scorer)[0]
-        if not blocks:
-            raise FeatureError(f"entry '{entry.label}': no title has anything that it reads")
-        return Features(base.ids, blocks).take(np.searchsorted(self._rows, rows))
+        return self._of(entry, self._all(entry.tokens), np.searchsorted(self._rows, rows))
+
+    def of_test(self, entry: Entry, variant: Variant) -> Features:
+        """Return what an entry reads of the test titles under a variant.
+
+        Raises:
+            EncoderError: An OCR engine failed.
+        """
+        test = self.part.test
+        if variant.hidden:
+            return self.of(entry, test).without(variant.hidden)
+        key = (variant, entry.tokens)
+        if key not in self._varied:
+            stage: Progress = lambda name, done, total: self._progress(f"{variant.name}: {name}", done, total)  # noqa: E731
+            pipeline, films = self._pipeline(entry.tokens), self._catalogue.take(test)
+            self._varied[key] = varied(variant, pipeline, films, self._store, stage)
+        return self._of(entry, self._varied[key], np.arange(len(test)), test)
 
     def label_vectors(self, entry: Entry) -> npt.NDArray[np.float32] | None:
         """Return the labels' vectors for an entry that takes them, (n_labels, dim); None without credits."""
         if not entry.label_vectors:
             return None
-        self._all()
         return self._sum(entry.scorer)[1] if self._has_credits() else None
 
-    def _read_of_base(self, entry: Entry, joint: str) -> list[str]:
+    def _of(self, entry: Entry, base: Features, places: Rows, rows: Rows | None = None) -> Features:
+        """Return what an entry reads of the titles at places of ``base``; ``rows`` are theirs when base is not all."""
+        names = self._names(entry, base)
+        read = Features(
+            base.ids,
+            {name: block for name, block in base.blocks.items() if name in names},
+            {name: block for name, block in base.tokens.items() if name in names},
+        ).take(places)
+        blocks = {name: read.blocks[name] for name in names if name in read.blocks}
+        if self._credits(entry) == SUM and self._has_credits():
+            there = places if rows is None else np.searchsorted(self._rows, rows)
+            blocks[SUM] = self._sum(entry.scorer)[0].take(there)
+        if not (blocks or read.tokens):
+            raise FeatureError(f"entry '{entry.label}': no title has anything that it reads")
+        return Features(read.ids, blocks, read.tokens)
+
+    def _names(self, entry: Entry, base: Features) -> list[str]:
         """Return the names of the blocks that an entry reads, but the sums."""
-        names = list(self._all().blocks)
+        names, joint = [*base.blocks, *base.tokens], self._joint_block(entry)
         if joint:
             return [name for name in names if name == joint]
         left_out = {PROFILE, STANDING, PEOPLE}
-        read = [name for name in names if name not in left_out and modality_of(name) != _JOINT]
-        wanted = [*entry.side, *([PROFILE] if self._credits(entry) == PROFILE else [])]
+        read = [name for name in names if name not in left_out and self._is_read(entry, modality_of(name))]
+        wanted = [*self._side(entry), *([PROFILE] if self._credits(entry) == PROFILE else [])]
         return [*read, *(name for name in wanted if name in names)]
 
+    def _is_read(self, entry: Entry, modality: str) -> bool:
+        return modality in entry.reads if entry.reads else modality not in (_JOINT, _WORDS)
+
+    def _read(self, entry: Entry) -> tuple[str, ...]:
+        """Return the modalities that an entry reads, in the order of the settings."""
+        return tuple(modality for modality in self.features_config.modalities if self._is_read(entry, modality))
+
+    def _side(self, entry: Entry) -> tuple[str, ...]:
+        return entry.side if self._is_read(entry, "credits") else ()
+
+    def _told(self, entry: Entry) -> dict[str, Any]:
+        """Return the settings of the features that an entry depends on.
+
+        One that names its modalities depends on theirs alone, any other on all settings that are not of the words on
+        posters or of tokens: those are newer than its kept runs.
+        """
+        config, read = self.features_config, self._read(entry)
+        if not entry.reads:
+            kept = config if entry.joint else replace(config, modalities=read or config.modalities, joint_encoders=())
+            return {name: value for name, value in to_json(kept).items() if name not in _NAMED_ONLY}
+        tokens = [modality for modality in read if modality in config.tokens] if entry.tokens else []
+        wanted = {f"{modality}_encoders" for modality in read}
+        wanted |= {"ocr_engine"} if _WORDS in read else set()
+        wanted |= {"credit_features", "credits", "links"} if "credits" in read else set()
+        wanted |= {"patch_grid"} if "poster" in tokens else set()
+        wanted |= {"token_limit"} if set(tokens) - {"poster"} else set()
+        told = {name: value for name, value in to_json(config).items() if name in wanted}
+        return {"modalities": list(read), "tokens": tokens, **told}
+
+    def _content_with(self, posters: bool) -> str:
+        """Return a hash of the titles and their roles; of which ones have a poster, too, where posters are read."""
+        if posters not in self._contents:
+            there = ""
+            if posters:
+                present = self._catalogue.posters.present(self._catalogue.ids)
+                there = hashlib.sha256(present.tobytes()).hexdigest()[:8]
+            self._contents[posters] = f"{self.fingerprint}-{there}-{self.part.digest()}"
+        return self._contents[posters]
+
     def _credits(self, entry: Entry) -> str:
-        if entry.joint or entry.credits == "none":
+        if not entry.reads_credits:
             return ""
         return SUM if entry.credits == "sum" or self.part.protocol == "published" else PROFILE
 
@@ -146,22 +229,34 @@ class Inputs:
         return next((name for name, spec in pairs if spec.startswith(f"{entry.joint}:")), "")
 
     def _has_credits(self) -> bool:
-        return any(modality_of(name) == "credits" for name in self._all().blocks)
+        base = next(iter(self._base.values())) if self._base else self._all(tokens=False)
+        return any(modality_of(name) == "credits" for name in base.blocks)
 
-    def _all(self) -> Features:
-        """Return every block but the sums, for all titles of the partition."""
-        if self._base is None:
+    def _all(self, tokens: bool) -> Features:
+        """Return every block but the sums, for all titles of the partition; vectors alone unless tokens are asked."""
+        tokens = tokens and bool(self.features_config.tokens)
+        if tokens not in self._base:
+            pipeline = self._pipeline(tokens)
+            films = self._catalogue.take(self._rows)
+            self._base[tokens] = pipeline.transform(films, self._store, self._progress)
+        return self._base[tokens]
+
+    def _pipeline(self, tokens: bool) -> FeaturePipeline:
+        """Return the fitted pipeline that reads vectors, or the same that reads tokens."""
+        if not self._pipelines:
             part, films = self.part, self._catalogue
-            pipeline = FeaturePipeline(self.features_config).fit(
+            plain = FeaturePipeline(replace(self.features_config, tokens=())).fit(
                 films.take(part.train),
                 films.take(part.graph),
                 part.targets[part.graph],
                 seed=self.config.splits.seed,
                 progress=self._progress,
             )
-            self.fitted_on = pipeline.fitted_on_
-            self._base = pipeline.transform(films.take(self._rows), self._store, self._progress)
-        return self._base
+            self.fitted_on = plain.fitted_on_
+            reader = copy.copy(plain)
+            reader.config = self.features_config
+            self._pipelines = {False: plain, True: reader}
+        return self._pipelines[tokens]
 
     def _sum(self, scorer: str) -> tuple[Block, npt.NDArray[np.float32]]:
         if scorer not in self._sums:
@@ -197,16 +292,3 @@ def _feature_config(config: BenchmarkConfig) -> FeatureConfig:
     side = ("standing", "people")
     credits = replace(config.features.credits, leave_one_out=False) if published else config.features.credits
     return replace(config.features, credit_features=side if published else ("profile", *side), credits=credits)
-
-
-def _without_joint(config: FeatureConfig) -> FeatureConfig:
-    """Return the settings without the modality that only entries of joint encoders read."""
-    kept = tuple(modality for modality in config.modalities if modality != _JOINT)
-    return replace(config, modalities=kept or config.modalities, joint_encoders=())
-
-
-def _poster_digest(catalogue: Catalogue, features: FeatureConfig) -> str:
-    """Return a hash of which titles have a poster; "" when none is read."""
-    if not {"poster", _JOINT} & set(features.modalities):
-        return ""
-    return hashlib.sha256(catalogue.posters.present(catalogue.ids).tobytes()).hexdigest()[:8]

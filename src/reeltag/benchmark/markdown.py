@@ -4,87 +4,175 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reeltag.benchmark.published import DATASETS, METRICS, PUBLISHED_CASES
-from reeltag.benchmark.report import BenchmarkReport, Row
+from reeltag.benchmark.published import HIT, METRIC_NAMES, METRICS, PUBLISHED_CASES
+from reeltag.benchmark.report import BenchmarkReport, Row, Summary
 from reeltag.evaluation import AT_HALF, GLOBAL
 
-_F1 = ("micro F1", "macro F1", "weighted F1", "samples F1")
 _MISSING = "–"
 
 
 def to_markdown(report: BenchmarkReport) -> str:
     """Return the whole report."""
-    name, source = report.benchmark.title, report.benchmark.source
+    name, paper = report.benchmark.title, report.benchmark.paper
     lines = [f"# {name} ({report.benchmark.name}, protocol `{report.config.protocol}`)", ""]
-    lines += [f"Counterpart of {source} of the IDKG paper (Li et al., MM 2023).", ""]
+    if paper is not None:
+        lines += [f"Counterpart of {report.benchmark.source} of {paper.name}.", ""]
     lines += _table(("", ""), list(report.facts.items()))
     lines += ["", "| titles | " + " | ".join(report.titles) + " |", "|---|" + "---|" * len(report.titles)]
     lines += ["| number | " + " | ".join(f"{n:,}" for n in report.titles.values()) + " |"]
     shares = [f"{100 * report.overlaps[name]:.1f} %" if name in report.overlaps else _MISSING for name in report.titles]
     lines += [f"| share of the test titles among them | {' | '.join(shares)} |", ""]
     lines += [f"- {note}" for note in report.notes]
-    lines += ["", "## At threshold 0.5, beside the published figures", ""]
+    lines += ["", "## At threshold 0.5" + (", beside the published figures" if paper is not None else ""), ""]
     lines += _table(*_half_table(report))
     lines += ["", "## At the global threshold, chosen on the validation titles", ""]
     lines += _table(*_global_table(report))
-    lines += ["", *_label_section(report), *_attention_section(report), *_case_section(report)]
+    lines += ["", *_decision_section(report), *_variant_section(report), *_decade_section(report)]
+    lines += [*_label_section(report), *_attention_section(report), *_case_section(report)]
     lines += ["## Files", ""]
     lines += [f"- {kind}: `{file}`" for kind, file in report.files.items()]
     return "\n".join(lines) + "\n"
 
 
 def short_tables(report: BenchmarkReport) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Return title, header and rows of two tables narrow enough for a terminal; the whole ones are in the report."""
-    half, chosen = [], []
+    """Return title, header and rows of tables narrow enough for a terminal; the whole ones are in the report."""
+    half, chosen, metrics, paper = [], [], report.benchmark.metrics, report.benchmark.paper
+    printed = paper.metrics if paper is not None else ()
     for row in report.rows:
         published = row.entry.published_row
-        own = [str(row.f1(AT_HALF, metric)) if row.runs else _MISSING for metric in METRICS]
-        theirs = published.first if published else (None,) * len(METRICS)
-        half.append([row.entry.label, *own, *(_figure(value) for value in theirs)])
+        own = [_summary(row, AT_HALF, metric) for metric in metrics]
+        theirs = [published.value(metric) if published else None for metric in printed]
+        half.append([row.entry.label, *own, *map(_figure, theirs)])
         if row.runs:
             average = row.mean_average_precision
             figures = [str(row.f1(GLOBAL, metric)) for metric in METRICS[:2]]
             more = [_figure(average.mean if average else None), _figure(row.ece.mean)]
-            chosen.append([row.entry.label, *figures, *more, *_tests(row)])
-    return [
-        (
-            f"F1 at threshold 0.5; right: published on {DATASETS[0]}, other data and a leaky split",
-            ["model", *_F1, "micro", "macro", "weighted", "samples"],
-            half,
-        ),
+            mcnemar = p_value(row.decisions.p_value) if row.decisions else _MISSING
+            chosen.append([row.entry.label, *figures, *more, *_tests(row), mcnemar])
+    beside = f"; right: published on {paper.datasets[0]}, {paper.short}" if paper is not None else ""
+    names = [METRIC_NAMES[metric] for metric in metrics]
+    tables = [
+        (f"F1 at threshold 0.5{beside}", ["model", *names, *map(_short, printed)], half),
         (
             f"At the global threshold of the validation titles; Δ: minus {report.benchmark.reference}",
-            ["model", *_F1[:2], "mAP", "ECE", "Δ micro F1", "p", "Δ macro F1", "p"],
+            ["model", *names[:2], "mAP", "ECE", "Δ micro F1", "p", "Δ macro F1", "p", "McNemar p"],
             chosen,
         ),
     ]
+    if header_rows := _variant_table(report, short=True):
+        tables.append(("At the global threshold, the posters of the test titles changed", *header_rows))
+    if header_rows := _decade_table(report):
+        tables.append(("Micro / macro F1 at the global threshold, by decade of release", *header_rows))
+    return tables
 
 
 def _half_table(report: BenchmarkReport) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of the figures at 0.5, with the published ones of both datasets."""
-    header = ["model", *_F1, *(f"published, {dataset}: micro / macro / weighted / samples" for dataset in DATASETS)]
+    """Return header and rows of the figures at 0.5, with the published ones of every dataset."""
+    metrics, paper = report.benchmark.metrics, report.benchmark.paper
+    datasets = paper.datasets if paper is not None else ()
+    printed = " / ".join(map(_short, paper.metrics)) if paper is not None else ""
+    header = ["model", *(METRIC_NAMES[metric] for metric in metrics)]
+    header += [f"published, {dataset}: {printed}" for dataset in datasets]
     rows = []
     for row in report.rows:
-        own = [str(row.f1(AT_HALF, metric)) for metric in METRICS] if row.runs else [row.why_not, *[""] * 3]
+        own = [row.why_not, *[""] * (len(metrics) - 1)]
+        if row.runs:
+            own = [_summary(row, AT_HALF, metric) for metric in metrics]
         published = row.entry.published_row
-        both = (published.first, published.second) if published else ((), ())
-        rows.append([row.entry.label, *own, *(_published(figures) for figures in both)])
+        figures = published.figures if published else [()] * len(datasets)
+        rows.append([row.entry.label, *own, *map(_published, figures)])
     return header, rows
 
 
 def _global_table(report: BenchmarkReport) -> tuple[list[str], list[list[str]]]:
     """Return header and rows of the figures at the global threshold, with the tests against the reference."""
-    header = ["model", *_F1, "mAP", "ECE", "training (s)", "reads", f"micro F1 minus {report.benchmark.reference}", "p",
-              "macro F1 minus it", "p"]  # fmt: skip
+    metrics = report.benchmark.metrics
+    header = ["model", *(METRIC_NAMES[metric] for metric in metrics), "mAP", "ECE", "training (s)", "reads",
+              f"micro F1 minus {report.benchmark.reference}", "p", "macro F1 minus it", "p"]  # fmt: skip
     rows = []
     for row in report.rows:
         if not row.runs:
             rows.append([row.entry.label, row.why_not, *[""] * (len(header) - 2)])
             continue
-        own = [str(row.f1(GLOBAL, metric)) for metric in METRICS]
+        own = [_summary(row, GLOBAL, metric) for metric in metrics]
         more = [str(row.mean_average_precision or _MISSING), str(row.ece), f"{row.train_seconds.mean:.1f}"]
-        rows.append([row.entry.label, *own, *more, ", ".join(row.modalities), *_tests(row)])
+        reads = ", ".join(row.modalities) + (" as tokens" if row.entry.tokens else "")
+        rows.append([row.entry.label, *own, *more, reads, *_tests(row)])
     return header, rows
+
+
+def _decision_section(report: BenchmarkReport) -> list[str]:
+    """Return McNemar's tests against the reference."""
+    header = ["model", "decisions only the reference has right", "only this model", "p", "labels that differ",
+              "better in", "worse in"]  # fmt: skip
+    rows = [
+        [
+            row.entry.label,
+            f"{test.only_reference:,.1f}",
+            f"{test.only_entry:,.1f}",
+            p_value(test.p_value),
+            f"{len(test.better) + len(test.worse)} of {len(test.labels)}",
+            ", ".join(test.better) or _MISSING,
+            ", ".join(test.worse) or _MISSING,
+        ]
+        for row in report.rows
+        if (test := row.decisions) is not None
+    ]
+    heading = f"## Decisions against those of {report.benchmark.reference} (McNemar)"
+    return [heading, "", *_table(header, rows), ""] if rows else []
+
+
+def _variant_section(report: BenchmarkReport) -> list[str]:
+    found = _variant_table(report)
+    if not found:
+        return []
+    return ["## The posters of the test titles changed, at the global threshold", "", *_table(*found), ""]
+
+
+def _variant_table(report: BenchmarkReport, *, short: bool = False) -> tuple[list[str], list[list[str]]] | None:
+    """Return header and rows of every entry under every variant, reasons cut when short; None without variants."""
+    metrics = [metric for metric in report.benchmark.metrics if metric in (*METRICS[:2], HIT)]
+    header = ["model", "test titles", *(METRIC_NAMES[metric] for metric in metrics), "Δ micro F1", "with words"]
+    rows = []
+    for row in report.rows:
+        if not (row.runs and row.variants):
+            continue
+        whole = row.f1(GLOBAL, "micro_f1")
+        own = [_summary(row, GLOBAL, metric) for metric in metrics]
+        rows.append([row.entry.label, "as they are", *own, _MISSING, _share(row.share("poster_text"))])
+        for name, why_not in row.variants.items():
+            micro = row.varied(name, "micro_f1")
+            if micro is None:
+                told = f"{name}: {'not run' if short else why_not}"
+                rows.append([row.entry.label, told, *[_MISSING] * (len(header) - 2)])
+                continue
+            own = [str(row.varied(name, metric) or _MISSING) for metric in metrics]
+            difference = f"{micro.mean - whole.mean:+.3f}"
+            rows.append([row.entry.label, name, *own, difference, _share(row.share("poster_text", name))])
+    return (header, rows) if rows else None
+
+
+def _decade_section(report: BenchmarkReport) -> list[str]:
+    found = _decade_table(report)
+    if not found:
+        return []
+    return ["## Micro / macro F1 by decade of release, at the global threshold", "", *_table(*found), ""]
+
+
+def _decade_table(report: BenchmarkReport) -> tuple[list[str], list[list[str]]] | None:
+    """Return header and rows of every decade, a column per entry; None when none is asked for."""
+    shown = [row for row in report.rows if row.decades]
+    if not shown:
+        return None
+    rows = [
+        [
+            first.name + (" (few)" if first.is_small else ""),
+            f"{first.n_titles:,}",
+            *(f"{Summary.of(row.decades[n].micro_f1)} / {Summary.of(row.decades[n].macro_f1)}" for row in shown),
+        ]
+        for n, first in enumerate(shown[0].decades)
+    ]
+    return ["decade", "titles", *(row.entry.label for row in shown)], rows
 
 
 def _tests(row: Row) -> list[str]:
@@ -104,6 +192,19 @@ def _published(figures: Sequence[float | None]) -> str:
     if all(figure is None for figure in figures):
         return "not stated"
     return " / ".join(map(_figure, figures))
+
+
+def _summary(row: Row, rule: str, metric: str) -> str:
+    """Return a figure of a row; a dash when it was not run or does not hold it."""
+    return str((row.figure(rule, metric) if row.runs else None) or _MISSING)
+
+
+def _share(value: float | None) -> str:
+    return _MISSING if value is None else f"{100 * value:.1f} %"
+
+
+def _short(metric: str) -> str:
+    return METRIC_NAMES[metric].split()[0]
 
 
 def _figure(value: float | None) -> str:

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from reeltag.benchmark.decades import FEW, DecadeFigures
+from reeltag.benchmark.differences import LEVEL, Against, DecisionTest
 from reeltag.benchmark.entries import Benchmark, Entry
-from reeltag.benchmark.published import METRICS, NOT_STATED, WARNING
-from reeltag.benchmark.runs import Outcome, Run
+from reeltag.benchmark.published import HIT, IDKG_PAPER, METRICS
+from reeltag.benchmark.runs import Run
 from reeltag.benchmark.settings import BenchmarkConfig
 from reeltag.config import to_json
-from reeltag.evaluation import AT_HALF, GLOBAL, BootstrapConfig, compare_runs
+from reeltag.evaluation import AT_HALF, GLOBAL
 from reeltag.features import modality_of
 
 RULES = (AT_HALF, GLOBAL)
@@ -38,19 +37,6 @@ class Summary:
         return f"{self.mean:.3f}" if self.std is None else f"{self.mean:.3f} ± {self.std:.3f}"
 
 
-@dataclass(frozen=True)
-class Against:
-    """An entry against the reference on one metric.
-
-    Attributes:
-        difference: Entry minus reference, mean over seeds.
-        p_value: Two-sided, of the paired bootstrap over test titles; the median over the pairs of runs of one seed.
-    """
-
-    difference: float
-    p_value: float
-
-
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One entry of the report.
@@ -60,16 +46,39 @@ class Row:
         why_not: Why it was not run; "" when it was.
         runs: One per seed.
         tests: By metric, against the reference at the global threshold; empty for the reference itself.
+        decisions: McNemar's test of the same; None for the reference itself.
+        decades: Figures by decade of release, where the benchmark asks for them.
+        variants: Variants of the test titles by name, each with why it was not read; "" where it was.
     """
 
     entry: Entry
     why_not: str = ""
     runs: tuple[Run, ...] = ()
     tests: dict[str, Against] = field(default_factory=dict)
+    decisions: DecisionTest | None = None
+    decades: tuple[DecadeFigures, ...] = ()
+    variants: dict[str, str] = field(default_factory=dict)
 
     def f1(self, rule: str, metric: str) -> Summary:
         """Return an F1 figure at a threshold rule."""
         return Summary.of([run.figures[rule][metric] for run in self.runs])
+
+    def figure(self, rule: str, metric: str) -> Summary | None:
+        """Return any figure at a threshold rule; None where a run does not hold it."""
+        return _summary([run.figures[rule].get(metric) for run in self.runs])
+
+    def varied(self, variant: str, metric: str) -> Summary | None:
+        """Return a figure under a variant of the test titles, at the global threshold; None where it was not read."""
+        kept = [run.variants.get(variant) for run in self.runs]
+        return _summary([None if told is None else told["figures"].get(metric) for told in kept])
+
+    def share(self, modality: str, variant: str = "") -> float | None:
+        """Return the share of test titles that have a modality, under a variant; None where it is not read."""
+        if not self.runs:
+            return None
+        run = self.runs[0]
+        told = run.variants.get(variant, {}).get("present", {}) if variant else run.present
+        return told.get(modality)
 
     @property
     def mean_average_precision(self) -> Summary | None:
@@ -116,17 +125,28 @@ class Row:
             "settings": self.runs[0].depends_on["settings"],
             "blocks": self.runs[0].blocks,
             "figures": {rule: {metric: vars(self.f1(rule, metric)) for metric in METRICS} for rule in RULES},
-            "mean_average_precision": vars(average) if average else None,
+            HIT: {rule: _json(self.figure(rule, HIT)) for rule in RULES},
+            "mean_average_precision": _json(average),
             "ece": vars(self.ece),
             "train_seconds": vars(self.train_seconds),
             "attention": _mean_attention(self.runs),
             "labels": {rule: self.label_f1(rule) for rule in RULES},
             "against_reference": {metric: vars(test) for metric, test in self.tests.items()},
+            "mcnemar": self.decisions.to_json() if self.decisions else None,
+            "present": self.runs[0].present,
+            "variants": {name: self._variant_json(name, why_not) for name, why_not in self.variants.items()},
+            "decades": [decade.to_json() for decade in self.decades],
             "seeds": [
                 {"seed": run.seed, "figures": run.figures, "threshold": run.threshold, "best_epochs": run.best_epochs}
                 for run in self.runs
             ],
         }
+
+    def _variant_json(self, name: str, why_not: str) -> dict[str, Any]:
+        if why_not:
+            return {"why_not": why_not}
+        figures = {metric: _json(self.varied(name, metric)) for metric in (*METRICS, HIT)}
+        return {"why_not": "", "figures": figures, "present": self.runs[0].variants[name]["present"]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +178,11 @@ class BenchmarkReport:
     @property
     def notes(self) -> list[str]:
         """What a reader must know before comparing figures."""
-        notes = [WARNING]
-        if self.benchmark.source in NOT_STATED:
-            notes.append(NOT_STATED[self.benchmark.source])
+        benchmark, notes = self.benchmark, []
+        if benchmark.paper is not None:
+            notes.append(benchmark.paper.warning)
+            if benchmark.source in benchmark.paper.not_stated:
+                notes.append(benchmark.paper.not_stated[benchmark.source])
         if self.config.protocol == "published":
             notes.append(
                 "This run repeats the published protocol: our figures, too, are from a split in which "
@@ -172,16 +194,45 @@ class BenchmarkReport:
                 "The credits of these rows are sums of vectors of a graph that the training titles themselves have "
                 "shaped (in-sample, as in the paper); no test title is in it."
             )
+        rivals = "; in the paper the rivals of IDKG had posters and plots only" if benchmark.paper is IDKG_PAPER else ""
         notes.append(
-            "Every entry reads what its column 'reads' says; in the paper the rivals of IDKG had posters and plots "
-            "only. F1 and ECE are of the models' own probabilities, without calibration."
+            f"Every entry reads what its column 'reads' says{rivals}. F1 and ECE are of the models' own probabilities, "
+            "without calibration."
         )
+        if HIT in benchmark.metrics:
+            notes.append(
+                "hit ratio (`hit_at_least_one`): share of the test titles with at least one predicted label that is "
+                "right; a title without any prediction is a miss."
+            )
         notes.append(
             "± is the standard deviation over trainings that differ in their seed alone: titles and graph are the "
             "same. Differences and p are at the global threshold: each entry's runs are paired with the reference's "
             "by seed and tested by a paired bootstrap over the test titles; the difference is the mean and p the "
             "median over the pairs. No correction is made for the number of rows."
         )
+        return [*notes, *self._test_notes()]
+
+    def _test_notes(self) -> list[str]:
+        """Return how the further tests and sections are to be read, as far as there are any."""
+        notes = []
+        if any(row.decisions for row in self.rows):
+            notes.append(
+                "McNemar's test is of the decisions at the global thresholds, seed by seed: p is the median over the "
+                "pairs of runs. All title-label decisions pooled count as independent, which those of one title are "
+                "not, so that p is too small rather than too large; a label differs when the median of its p, after "
+                f"Holm's correction over all labels, is below {LEVEL:g}."
+            )
+        if any(row.variants for row in self.rows):
+            notes.append(
+                "Changed posters: the trained models read the test titles alone again, with the thresholds they had; "
+                "nothing is trained anew. Posters are scaled from what encoders see of them (1,023 pixels at most on "
+                "the shorter side) and sent through OCR and image encoder again."
+            )
+        if any(row.decades for row in self.rows):
+            notes.append(
+                f"By decade: a decade with fewer than {FEW} test titles is joined with the one before it; 'few' marks "
+                "what remains below that. Macro F1 is over the labels that a title of the decade has."
+            )
         return notes
 
     def row(self, label: str) -> Row:
@@ -207,37 +258,13 @@ class BenchmarkReport:
         }
 
 
-def tests_against(
-    reference: Sequence[Outcome],
-    others: Sequence[Outcome],
-    targets: npt.NDArray[np.float32],
-    labels: Sequence[str],
-    config: BootstrapConfig,
-) -> dict[str, Against]:
-    """Test the runs of an entry against those of the reference, seed by seed.
+def _summary(values: Sequence[float | None]) -> Summary | None:
+    known = [value for value in values if value is not None]
+    return Summary.of(known) if known and len(known) == len(values) else None
 
-    Args:
-        reference: Runs of the reference, one per seed.
-        others: Runs of the entry, in the same order of seeds.
-        targets: Truth of the test titles, (n_test, n_labels).
-        labels: Names of the columns.
-        config: How titles are drawn.
 
-    Returns:
-        By metric.
-    """
-    pairs = [
-        compare_runs(targets, first.decisions, second.decisions, labels=labels, names=("reference", "entry"),
-                     config=config).differences
-        for first, second in zip(reference, others, strict=True)
-    ]  # fmt: skip
-    by_metric = zip(*pairs, strict=True)
-    return {
-        found[0].metric: Against(
-            statistics.fmean(one.difference for one in found), statistics.median(one.p_value for one in found)
-        )
-        for found in by_metric
-    }
+def _json(summary: Summary | None) -> dict[str, float | None] | None:
+    return None if summary is None else vars(summary)
 
 
 def _mean_attention(runs: Sequence[Run]) -> dict[str, float]:

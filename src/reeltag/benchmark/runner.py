@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from reeltag.benchmark.cases import cases_page, choose_cases
-from reeltag.benchmark.entries import Benchmark, Entry, benchmark
+from reeltag.benchmark.decades import by_decade, figures_by_decade
+from reeltag.benchmark.differences import tests_against
+from reeltag.benchmark.entries import Benchmark, Entry
 from reeltag.benchmark.figures import curve_chart, label_chart
 from reeltag.benchmark.inputs import Inputs
 from reeltag.benchmark.markdown import to_markdown
 from reeltag.benchmark.protocols import Partition, partition
-from reeltag.benchmark.report import BenchmarkReport, Row, tests_against
+from reeltag.benchmark.report import BenchmarkReport, Row
 from reeltag.benchmark.runs import Outcome, RunFolder
-from reeltag.benchmark.settings import BenchmarkConfig, model_settings
+from reeltag.benchmark.settings import BenchmarkConfig, default_config, model_settings
+from reeltag.benchmark.tables import benchmark
 from reeltag.catalogue import Catalogue
 from reeltag.errors import ArtefactError
 from reeltag.features import modality_of
@@ -41,7 +46,7 @@ def run_benchmark(
         catalogue: Titles with labels.
         out: Folder of the report (``RECIPE-PROTOCOL.md``, ``.json``, and ``.svg`` or ``.html``), of the runs (``runs``)
             and of the graph embeddings (``graphs``); several benchmarks may share it.
-        config: How it is run; the defaults when None.
+        config: How it is run; the defaults of the benchmark when None.
         command: The command that was given, for the report.
         cache: Folder for vectors of pre-trained encoders; the user's cache folder when None.
         progress: Called as the work advances.
@@ -55,14 +60,17 @@ def run_benchmark(
         LabelError: No label is frequent enough.
         ArtefactError: Nothing can be written to ``out``.
     """
-    config = config or BenchmarkConfig()
     chosen = benchmark(recipe) if isinstance(recipe, str) else recipe
+    config = config or default_config(chosen)
     entries = chosen.select(config.only)
     settings = model_settings(entries, config.models)
     background = config.features.credits.background
     part = partition(catalogue, config.labels, config.splits, config.protocol, background=background, progress=progress)
     inputs = Inputs(catalogue, part, config, folder=out / "graphs", cache=cache, progress=progress)
-    runs = RunFolder(out / "runs", inputs, settings)
+    varied = {variant for entry in entries if config.variants for variant in chosen.variants_of(entry)}
+    not_read = {variant: inputs.why_not_varied(variant) for variant in varied}
+    variants = {e.label: [v for v in chosen.variants_of(e) if not_read.get(v) == ""] for e in entries}
+    runs = RunFolder(out / "runs", inputs, settings, variants)
     reasons = {entry.label: inputs.why_not(entry) for entry in entries}
     for entry in entries:
         if not reasons[entry.label]:
@@ -73,15 +81,9 @@ def run_benchmark(
             reasons[entry.label] = inputs.lacks(entry)
     running = [entry for entry in entries if not reasons[entry.label]]
     outcomes, n_trained = _run_all(running, config.n_seeds, runs, progress)
-    reference, truth = outcomes.get(chosen.reference), part.targets[part.test]
-    rows = []
-    for entry in entries:
-        found = outcomes.get(entry.label, [])
-        tests = {}
-        if reference and found and entry.label != chosen.reference:
-            tests = tests_against(reference, found, truth, part.labels.labels, config.bootstrap)
-        row = Row(entry=entry, why_not=reasons[entry.label], runs=tuple(o.run for o in found), tests=tests)
-        rows.append(row)
+    told = {e.label: {v.name: not_read[v] for v in chosen.variants_of(e) if v in not_read} for e in running}
+    blank = [Row(entry=e, why_not=reasons[e.label], variants=told.get(e.label, {})) for e in entries]
+    rows = [_filled(row, chosen, outcomes, inputs, catalogue.take(part.test).years()) for row in blank]
     report = BenchmarkReport(
         benchmark=chosen,
         config=config,
@@ -95,6 +97,30 @@ def run_benchmark(
     )
     _write(report, out, catalogue, part, {label: found[0] for label, found in outcomes.items()})
     return report
+
+
+def _filled(
+    row: Row, chosen: Benchmark, outcomes: dict[str, list[Outcome]], inputs: Inputs, years: npt.NDArray[np.float32]
+) -> Row:
+    """Return a row with its runs, the tests of them, and their figures by decade.
+
+    Args:
+        row: The row.
+        chosen: The benchmark.
+        outcomes: Runs of all rows, by label.
+        inputs: What they read.
+        years: Of the test titles, (n_test,), NaN where unknown.
+    """
+    found, reference, part = outcomes.get(row.entry.label, []), outcomes.get(chosen.reference, []), inputs.part
+    truth = part.targets[part.test]
+    row = replace(row, runs=tuple(outcome.run for outcome in found))
+    if found and reference and row.entry.label != chosen.reference:
+        tests = tests_against(reference, found, truth, part.labels.labels, inputs.config.bootstrap)
+        row = replace(row, tests=tests.f1, decisions=tests.decisions)
+    if found and row.entry.label in chosen.examined:
+        decided = [outcome.decisions for outcome in found]
+        row = replace(row, decades=figures_by_decade(by_decade(years), truth, decided))
+    return row
 
 
 def _check_writable(*folders: Path) -> None:
@@ -127,11 +153,14 @@ def _run_all(
 def _facts(inputs: Inputs, source: str, rows: list[Row], command: str) -> dict[str, str]:
     part, config = inputs.part, inputs.config
     modalities = dict.fromkeys(modality_of(block) for row in rows for run in row.runs[:1] for block in run.blocks)
+    there = {name: share for row in rows for run in row.runs[:1] for name, share in run.present.items()}
+    shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in there.items())
     return {
         **({"command": f"`{command}`"} if command else {}),
         "data": f"{source} (content {inputs.fingerprint}), {len(part.targets):,} titles",
         "labels": f"{len(part.labels)} of `{config.labels.field}`: {', '.join(part.labels.labels)}",
         "modalities": ", ".join(modalities) or "none",
+        **({"test titles that have them": shares} if shares else {}),
         "seeds": ", ".join(str(seed) for seed in range(config.n_seeds)),
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -1,13 +1,15 @@
 """One run: an entry trained with one seed, its figures on the test titles, and the files that keep them.
 
 A run is kept as JSON (figures) and safetensors (probabilities, attention) under a name made of everything it depends
-on, so that the same entry in two tables is trained once, and an interrupted benchmark goes on where it stopped.
+on, so that the same entry in two tables is trained once, and an interrupted benchmark goes on where it stopped. What it
+says of changed test titles is kept with it; a run that lacks some of that is made again.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,19 +19,22 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from reeltag.benchmark.entries import Entry
+from reeltag.benchmark.entries import Entry, Variant
 from reeltag.benchmark.inputs import Inputs, digest
+from reeltag.benchmark.published import HIT
 from reeltag.calibration import best_f1_threshold
-from reeltag.config import from_json
+from reeltag.config import from_json, to_json
 from reeltag.errors import ConfigError
 from reeltag.evaluation import (
     AT_HALF,
     GLOBAL,
     BootstrapConfig,
-    Evaluation,
     EvaluationConfig,
+    Scores,
     Truth,
+    decide,
     evaluate_predictions,
+    score_decisions,
 )
 from reeltag.features import Features
 from reeltag.files import atomic_file, write_json
@@ -40,7 +45,8 @@ from reeltag.progress import Progress, silent
 
 _SCHEMA = 1
 _SEED_STEP = 1000  # a member is trained with seed + its number: members of two seeds must not meet
-_PROBABILITIES, _ATTENTION, _TEACHER, _KNOWN = "probabilities", "attention.", "teacher", "people"
+_PROBABILITIES, _ATTENTION, _TEACHER, _KNOWN, _VARIANT = "probabilities", "attention.", "teacher", "people", "variant."
+_NO_INTERVALS = BootstrapConfig(n_resamples=0)
 
 Matrix = npt.NDArray[np.float32]
 
@@ -53,13 +59,17 @@ class Run:
         entry: Label it was first run under.
         seed: Number of the training, from 0.
         depends_on: Everything the figures depend on.
-        figures: By threshold rule (``at 0.5``, ``global``): micro, macro, weighted and samples F1.
+        figures: By threshold rule (``at 0.5``, ``global``): micro, macro, weighted and samples F1, and
+            ``hit_at_least_one``, which runs of earlier versions lack.
         threshold: The global threshold, chosen on the validation titles.
         mean_average_precision: None when no label has a positive.
         ece: Expected calibration error of the model's own probabilities.
         labels: Per label: name, titles in training and test, F1 by rule.
         attention: Mean attention per modality; empty for models without.
         blocks: Names of the feature blocks that were read.
+        present: Share of the test titles that have each modality; empty in runs of earlier versions.
+        variants: By name of a variant of the test titles: what it is, the same figures at the global threshold, and
+            ``present``.
         best_epochs: Epoch that each member was taken from; empty for models without epochs.
         train_seconds: Wall-clock time of the training alone.
     """
@@ -75,6 +85,8 @@ class Run:
     attention: dict[str, float] = field(default_factory=dict)
     blocks: list[str] = field(default_factory=list)
     best_epochs: list[int] = field(default_factory=list)
+    present: dict[str, float] = field(default_factory=dict)
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     train_seconds: float = 0.0
 
 
@@ -89,6 +101,7 @@ class Outcome:
         attention: Per modality, (n_test,).
         teacher: What the attention teacher asks of the credits, (n_test,); None without one.
         people: People of every test title that the graph knows, (n_test,); None where that is not read.
+        variants: Probabilities under each variant of the test titles, (n_test, n_labels).
     """
 
     run: Run
@@ -97,6 +110,7 @@ class Outcome:
     attention: dict[str, Matrix]
     teacher: Matrix | None
     people: Matrix | None
+    variants: dict[str, Matrix] = field(default_factory=dict)
 
     @property
     def decisions(self) -> npt.NDArray[np.bool_]:
@@ -111,17 +125,25 @@ class RunFolder:
         folder: Where.
         inputs: What the entries read.
         settings: Whole settings of every entry's model, by label.
+        variants: Changes of the test titles that entries are read again with, by label; none when None.
     """
 
-    def __init__(self, folder: Path, inputs: Inputs, settings: dict[str, dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        inputs: Inputs,
+        settings: dict[str, dict[str, Any]],
+        variants: Mapping[str, Sequence[Variant]] | None = None,
+    ) -> None:
         self.folder, self.inputs, self.settings = folder, inputs, settings
+        self.variants = variants or {}
 
     def depends_on(self, entry: Entry, seed: int) -> dict[str, Any]:
         """Return everything that the figures of a run depend on."""
         return {
             "schema": _SCHEMA,
             "model": entry.model,
-            "settings": self.settings[entry.label],
+            "settings": _that_matter(entry, self.settings[entry.label]),
             "reads": self.inputs.describe(entry),
             "seed": seed,
         }
@@ -133,13 +155,16 @@ class RunFolder:
         return self.folder / self.inputs.part.protocol / name
 
     def find(self, entry: Entry, seed: int) -> Outcome | None:
-        """Return a run that is there, whole; None when it is not: a damaged one is as good as none."""
+        """Return a run that is there, whole and with its variants; None when it is not: a damaged one is none."""
         if not (self.path(entry, seed).is_file() and self._arrays(entry, seed).is_file()):
             return None
         try:
-            return self.open(entry, seed)
+            found = self.open(entry, seed)
         except (ConfigError, SafetensorError, ValueError, KeyError):
             return None
+        kept = {name: figures.get("variant") for name, figures in found.run.variants.items()}
+        wanted = self.variants.get(entry.label, ())
+        return found if all(kept.get(variant.name) == to_json(variant) for variant in wanted) else None
 
     def open(self, entry: Entry, seed: int) -> Outcome:
         """Read a run.
@@ -160,6 +185,7 @@ class RunFolder:
             attention={modality: arrays[f"{_ATTENTION}{modality}"] for modality in run.attention},
             teacher=arrays.get(_TEACHER),
             people=arrays.get(_KNOWN),
+            variants={name: arrays[f"{_VARIANT}{name}"] for name in run.variants},
         )
 
     def make(self, entry: Entry, seed: int, progress: Progress = silent) -> Outcome:
@@ -170,6 +196,7 @@ class RunFolder:
         model = kind(from_json(kind.config_class, settings, f"{entry.label}: settings"), seed=_SEED_STEP * seed)
         held_out = Validation(features=inputs.of(entry, part.validation), targets=part.targets[part.validation])
         learned, vectors = inputs.of(entry, part.train), inputs.label_vectors(entry)
+        wanted = {variant: inputs.of_test(entry, variant) for variant in self.variants.get(entry.label, ())}
         start = time.perf_counter()
         model.fit(
             learned, part.targets[part.train], validation=held_out, label_vectors=vectors,
@@ -180,8 +207,20 @@ class RunFolder:
         features = inputs.of(entry, part.test)
         arrays = {_PROBABILITIES: model.predict_proba(features), **_looked_at(model, features)}
         run = self._measured(entry, seed, arrays, threshold)
-        epochs = [history.best_epoch for history in model.histories_] if isinstance(model, NetworkModel) else []
-        data = {**vars(run), "blocks": list(features.blocks), "best_epochs": epochs, "train_seconds": round(seconds, 2)}
+        variants = {}
+        for variant, changed in wanted.items():
+            probabilities = arrays[f"{_VARIANT}{variant.name}"] = model.predict_proba(changed)
+            scores = score_decisions(GLOBAL, part.targets[part.test], decide(probabilities, threshold), _NO_INTERVALS)
+            told = {"variant": to_json(variant), "present": _shares(changed), "figures": _figures(scores)}
+            variants[variant.name] = told
+        data = {
+            **vars(run),
+            "blocks": [*features.blocks, *features.tokens],
+            "best_epochs": [h.best_epoch for h in model.histories_] if isinstance(model, NetworkModel) else [],
+            "train_seconds": round(seconds, 2),
+            "present": _shares(features),
+            "variants": variants,
+        }
         with atomic_file(self._arrays(entry, seed)) as temporary:
             save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary)
         write_json(self.path(entry, seed), data)
@@ -193,14 +232,14 @@ class RunFolder:
             Truth(targets=part.targets[part.test], labels=part.labels.labels),
             arrays[_PROBABILITIES],
             {AT_HALF: np.full(n_labels, 0.5, np.float32), GLOBAL: np.full(n_labels, threshold, np.float32)},
-            config=EvaluationConfig(bootstrap=BootstrapConfig(n_resamples=0)),
+            config=EvaluationConfig(bootstrap=_NO_INTERVALS),
         )
         n_train = part.targets[part.train].sum(axis=0)
         return Run(
             entry=entry.label,
             seed=seed,
             depends_on=self.depends_on(entry, seed),
-            figures={scores.rule: _f1(evaluation, scores.rule) for scores in evaluation.rules},
+            figures={scores.rule: _figures(scores) for scores in evaluation.rules},
             threshold=threshold,
             mean_average_precision=evaluation.ranking.mean_average_precision,
             ece=evaluation.ranking.ece,
@@ -219,14 +258,26 @@ class RunFolder:
         return self.path(entry, seed).with_suffix(".safetensors")
 
 
-def _f1(evaluation: Evaluation, rule: str) -> dict[str, float]:
-    scores = evaluation.rule(rule)
+def _that_matter(entry: Entry, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a model without those, newer than kept runs, that change nothing for an entry."""
+    without = set() if settings.get("loss_settings") else {"loss_settings"}
+    without |= set() if entry.tokens else {"max_positions"}
+    return {name: value for name, value in settings.items() if name not in without}
+
+
+def _figures(scores: Scores) -> dict[str, float]:
     return {
         "micro_f1": scores.micro_f1,
         "macro_f1": scores.macro_f1,
         "weighted_f1": scores.weighted_f1,
         "samples_f1": scores.samples_f1,
+        HIT: scores.hit_at_least_one,
     }
+
+
+def _shares(features: Features) -> dict[str, float]:
+    """Return the share of titles that have each modality."""
+    return {name: float(features.present(name).mean()) for name in features.modalities}
 
 
 def _looked_at(model: Model, features: Features) -> dict[str, Matrix]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from reeltag.benchmark.entries import Entry
+from reeltag.benchmark.entries import Benchmark, Entry
 from reeltag.benchmark.protocols import PROTOCOLS
 from reeltag.config import check_choice, check_range, from_json, put_setting, to_json
 from reeltag.errors import ConfigError
@@ -40,6 +40,7 @@ class BenchmarkConfig:
         bootstrap: How differences are tested.
         models: Settings put over those of every entry whose model has them, for example ``{"n_members": 1}``.
         graph: Settings put over those of the graph embedding, for example ``{"training": {"epochs": 5}}``.
+        variants: Read the test titles again under the variants of the benchmark, if it has any.
     """
 
     protocol: str = "clean"
@@ -51,11 +52,18 @@ class BenchmarkConfig:
     bootstrap: BootstrapConfig = field(default_factory=BootstrapConfig)
     models: dict[str, Any] = field(default_factory=dict)
     graph: dict[str, Any] = field(default_factory=dict)
+    variants: bool = True
 
     def __post_init__(self) -> None:
         check_choice("BenchmarkConfig", "protocol", self.protocol, PROTOCOLS)
         check_range("BenchmarkConfig", "n_seeds", self.n_seeds, 1, 1000)
         check_range("BenchmarkConfig", "bootstrap.n_resamples", self.bootstrap.n_resamples, 1, 1_000_000)
+
+
+def default_config(benchmark: Benchmark) -> BenchmarkConfig:
+    """Return how a benchmark is run unless something else is said: with the features that it asks for."""
+    features = from_json(FeatureConfig, benchmark.features, f"{benchmark.name}: features")
+    return BenchmarkConfig(features=features)
 
 
 def changed(config: BenchmarkConfig, assignments: Sequence[str]) -> BenchmarkConfig:

@@ -1,4 +1,4 @@
-"""``reeltag benchmark``: rerun a table or figure of the IDKG paper on a catalogue."""
+"""``reeltag benchmark``: rerun a table or figure of a paper on a catalogue."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ from reeltag.cli.options import (
 from reeltag.cli.show import progress_bar, say, say_json, table
 
 if TYPE_CHECKING:
-    from reeltag.benchmark import BenchmarkConfig, BenchmarkReport
+    from reeltag.benchmark import Benchmark, BenchmarkConfig, BenchmarkReport
 
 
 def benchmark(
     recipe: Annotated[
-        str | None, typer.Argument(help="A table or figure, such as idkg-table2; --list names all.", show_default=False)
+        str | None,
+        typer.Argument(
+            help="A table or figure, such as idkg-table2 or poster-table; --list names all.", show_default=False
+        ),
     ] = None,
     catalogue: Annotated[
         Path | None,
@@ -57,7 +60,8 @@ def benchmark(
     modalities: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: plot, title, year, credits, poster (default: all of them).", show_default=False
+            help="Comma-separated: plot, title, year, credits, poster, poster_text (default: by benchmark).",
+            show_default=False,
         ),
     ] = None,
     plot_encoder: Annotated[
@@ -65,6 +69,18 @@ def benchmark(
     ] = None,
     poster_encoder: Annotated[
         list[str] | None, typer.Option(help="As for train. Repeatable.", show_default=False)
+    ] = None,
+    poster_text_encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How the words on posters are read: as --plot-encoder, but not tfidf. Repeatable.", show_default=False
+        ),
+    ] = None,
+    ocr_engine: Annotated[
+        str | None,
+        typer.Option(
+            help="What finds the words on posters: rapidocr (default), tesserocr or vision:MODEL.", show_default=False
+        ),
     ] = None,
     joint_encoder: Annotated[
         list[str] | None,
@@ -81,6 +97,13 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
+    no_variants: Annotated[
+        bool,
+        typer.Option(
+            "--no-variants",
+            help="Do not read the test titles again with smaller posters, another OCR engine, no words or no image.",
+        ),
+    ] = False,
     list_all: Annotated[bool, typer.Option("--list", help="List benchmarks and their entries, and exit.")] = False,
     maps: Maps = None,
     posters: PosterPaths = None,
@@ -89,7 +112,7 @@ def benchmark(
     cache: CachePath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rerun a table or figure of the IDKG paper on a catalogue, beside the published figures."""
+    """Rerun a table or figure of a paper on a catalogue, beside the published figures."""
     from reeltag.benchmark import benchmark as benchmark_named
     from reeltag.benchmark import run_benchmark
     from reeltag.errors import ConfigError
@@ -100,12 +123,17 @@ def benchmark(
     if recipe is None or catalogue is None:
         raise ConfigError("benchmark needs a recipe and a catalogue; reeltag benchmark --list names the recipes")
     chosen = benchmark_named(recipe)
-    encoders = {"plot": plot_encoder, "poster": poster_encoder, "joint": joint_encoder}
+    encoders = {"plot": plot_encoder, "poster": poster_encoder, "poster_text": poster_text_encoder,
+                "joint": joint_encoder}  # fmt: skip
     config = _config(
-        {"protocol": protocol, "n_seeds": seeds, "only": _words(only)},
+        chosen,
+        {"protocol": protocol, "n_seeds": seeds, "only": _words(only), "variants": not no_variants},
         labels={"field": labels, "exclude": _excluded(labels, exclude)},
         modalities=_words(modalities),
-        encoders={modality: specs for modality, specs in encoders.items() if specs},
+        features={
+            **({"ocr_engine": ocr_engine} if ocr_engine else {}),
+            **{f"{modality}_encoders": specs for modality, specs in encoders.items() if specs},
+        },
         settings=settings or [],
     )
     chosen.select(config.only)
@@ -122,23 +150,24 @@ def benchmark(
 
 
 def _config(
+    recipe: Benchmark,
     chosen: dict[str, Any],
     *,
     labels: dict[str, Any],
     modalities: list[str],
-    encoders: dict[str, list[str]],
+    features: dict[str, Any],
     settings: list[str],
 ) -> BenchmarkConfig:
-    from reeltag.benchmark import BenchmarkConfig, changed
+    from reeltag.benchmark import BenchmarkConfig, changed, default_config
     from reeltag.config import from_json, to_json
 
-    features: dict[str, Any] = to_json(BenchmarkConfig())["features"]
+    whole: dict[str, Any] = to_json(default_config(recipe))["features"]
     if modalities:
-        features["modalities"] = modalities
-    if "joint" in encoders and "joint" not in features["modalities"]:
-        features["modalities"] = [*features["modalities"], "joint"]
-    features |= {f"{modality}_encoders": specs for modality, specs in encoders.items()}
-    return changed(from_json(BenchmarkConfig, {**chosen, "labels": labels, "features": features}), settings)
+        whole["modalities"] = modalities
+    if "joint_encoders" in features and "joint" not in whole["modalities"]:
+        whole["modalities"] = [*whole["modalities"], "joint"]
+    whole |= features
+    return changed(from_json(BenchmarkConfig, {**chosen, "labels": labels, "features": whole}), settings)
 
 
 def _excluded(labels: str, exclude: str | None) -> list[str]:
@@ -157,13 +186,19 @@ def _list(as_json: bool) -> None:
     from reeltag.benchmark import BENCHMARKS
 
     found = [
-        {"name": b.name, "source": b.source, "title": b.title, "entries": [entry.label for entry in b.entries]}
+        {
+            "name": b.name,
+            "source": b.source,
+            "paper": b.paper.name if b.paper else "",
+            "title": b.title,
+            "entries": [entry.label for entry in b.entries],
+        }
         for b in BENCHMARKS.values()
     ]
     if as_json:
         say_json(found)
         return
-    rows = [[b["name"], b["source"], b["title"], ", ".join(b["entries"])] for b in found]
+    rows = [[b["name"], b["source"] or "–", b["title"], ", ".join(b["entries"])] for b in found]
     table("Benchmarks", ["recipe", "of the paper", "what", "entries"], rows, left=(0, 1, 2, 3))
 
 
@@ -171,12 +206,16 @@ def _show(report: BenchmarkReport, out: Path) -> None:
     from reeltag.benchmark import short_tables
 
     titles = ", ".join(f"{name} {n:,}" for name, n in report.titles.items())
-    say(f"{report.benchmark.title} ({report.benchmark.source}), protocol {report.config.protocol}; titles: {titles}")
+    source = f" ({report.benchmark.source})" if report.benchmark.source else ""
+    say(f"{report.benchmark.title}{source}, protocol {report.config.protocol}; titles: {titles}")
     for title, header, rows in short_tables(report):
         table(title, header, rows)
     for row in report.rows:
         if row.why_not:
             say(f"{row.entry.label}: {row.why_not}")
+    reasons = {name: why_not for row in report.rows for name, why_not in row.variants.items() if why_not}
+    for name, why_not in reasons.items():
+        say(f"{name}: {why_not}")
     for note in report.notes:
         say(f"note: {note}")
     say(f"runs trained now: {report.n_trained:,}")
