@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -11,10 +12,12 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from reeltag.assessment import RULE_NAMES, Subject, measure, mistakes, modality_grid, report_on, titles_of
+from reeltag.assessment import RULE_NAMES, Subject, looks, measure, mistakes, modality_grid, report_on, titles_of
 from reeltag.catalogue import Catalogue, PosterFiles
 from reeltag.errors import SplitError
+from reeltag.explain_tokens import PatchEvidence, PosterEvidence
 from reeltag.features import Block, Features
+from speaking import png
 
 TARGETS = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32)
 LONG = "word " * 100
@@ -103,6 +106,78 @@ def test_report_holds_all_of_it() -> None:
     assert report.evaluation == measure(one, probabilities)
     assert report.modalities == modality_grid(one)
     assert report.mistakes == ()
+
+
+# looks at posters
+
+
+def poster_subject(folder: Path, n: int, truth: np.ndarray, *, without: str = "", says: bool = True) -> Subject:
+    ids = [f"t{number}" for number in range(n)]
+    paths = {}
+    for title_id in ids:
+        paths[title_id] = folder / f"{title_id}.png"
+        paths[title_id].write_bytes(png())
+    frame = pl.DataFrame({"id": ids, "year": [None] + [2000] * (n - 1)}, schema={"id": pl.String, "year": pl.Int32})
+    there = np.array([title_id not in without.split() for title_id in ids])
+    labels = ("x", "y", "z")
+
+    def look(given: Features, film: Catalogue, names: Sequence[str], columns: Sequence[int]) -> PosterEvidence | None:
+        assert given.ids == tuple(film.ids)
+        assert len(film) == 1
+        assert tuple(names) == labels
+        effects = {names[column]: float(column) for column in columns}
+        patch = PatchEvidence(box=(0.0, 0.0, 1.0, 1.0), effects=effects)
+        return PosterEvidence(patches={"g": (patch,)}, words_absent="no text found") if says else None
+
+    return Subject(
+        catalogue=Catalogue.from_frame(frame, posters=PosterFiles(paths=paths)),
+        features=Features(ids, {"poster.g": Block(np.ones((n, 1), np.float32), there)}),
+        targets=truth.astype(np.float32),
+        labels=labels,
+        predict=lambda given: np.zeros((len(given), 3), np.float32),
+        thresholds={"half": np.full(3, 0.5)},
+        rule="half",
+        look=look,
+    )
+
+
+P = np.array(
+    [[0.99, 0.1, 0.1], [0.98, 0.1, 0.4], [0.6, 0.95, 0.1], [0.97, 0.2, 0.1], [0.1, 0.2, 0.9], [0.55, 0.56, 0.1]],
+    np.float32,
+)
+TRUTH = np.array([[1, 0, 0], [0, 1, 1], [1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 1]])
+
+
+def test_looks_are_the_surest_right_and_wrong_each_label_once_before_any_twice(tmp_path: Path) -> None:
+    found = looks(poster_subject(tmp_path, 6, TRUTH), P)
+    assert [(look.film_id, look.label, look.right) for look in found] == [
+        ("t0", "x", True), ("t3", "x", True), ("t2", "y", True), ("t1", "x", False), ("t4", "z", False),
+        ("t5", "y", False),
+    ]  # fmt: skip
+    assert [look.shown for look in found[:3]] == [("x",), ("x",), ("y",)]
+    assert [look.shown for look in found[3:]] == [("x", "z"), ("z",), ("y", "z")]  # with the nearest missed label
+    assert [list(look.evidence.patches["g"][0].effects) for look in found] == [list(look.shown) for look in found]
+    assert (found[0].title, found[0].year, found[1].year) == ("t0", None, 2000)
+    assert found[0].probability == pytest.approx(0.99)
+    assert str(found[0].poster).startswith("data:image/png;base64,")
+    assert found == looks(poster_subject(tmp_path, 6, TRUTH), P)
+
+
+def test_looks_pass_over_titles_without_a_poster_and_are_cut(tmp_path: Path) -> None:
+    found = looks(poster_subject(tmp_path, 6, TRUTH, without="t0 t1"), P, n=3)
+    assert [look.film_id for look in found] == ["t3", "t2", "t4"]
+    assert looks(poster_subject(tmp_path, 6, TRUTH, without="t0 t1 t2 t3 t4 t5"), P) == ()
+
+
+def test_a_title_is_looked_at_once(tmp_path: Path) -> None:
+    one = poster_subject(tmp_path, 1, np.array([[1, 0, 0]]))
+    found = looks(one, np.array([[0.9, 0.8, 0.1]], np.float32))
+    assert [(look.film_id, look.label) for look in found] == [("t0", "x")]
+
+
+def test_without_anyone_who_looks(tmp_path: Path) -> None:
+    assert looks(subject("plot"), from_plot_alone(features("plot"))) == ()
+    assert looks(poster_subject(tmp_path, 6, TRUTH, says=False), P) == ()
 
 
 def with_splits(*splits: str | None) -> Catalogue:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from reeltag.catalogue import Catalogue
 from reeltag.catalogue.posters import poster_folder
+from reeltag.encoders.ocr.words import PosterText
 from reeltag.errors import CatalogueError
 from reeltag.explain import Explanation, LabelEvidence, Neighbourhood
 from reeltag.explain_page import explanation_to_html
@@ -24,6 +25,7 @@ from reeltag.features import Block, Features
 from reeltag.recipes import FeatureConfig
 from reeltag.tagger import Tagger
 from samples import Row, catalogue, changed, fitted, quick_recipe, rows, sample
+from speaking import TEXT, effects, png, speaking
 
 MODELS = ("linear", "fusion")
 TITLE = "t037"  # a test title
@@ -322,6 +324,74 @@ def test_page_of_an_unreadable_poster_or_without_credits(tmp_path: Path) -> None
     assert "teacher" not in page
 
 
+# the poster
+
+
+def with_poster(folder: Path, content: bytes | None = None) -> Catalogue:
+    (folder / f"{TITLE}.png").write_bytes(content or png())
+    return replace(catalogue([row_of(TITLE)]), posters=poster_folder(folder))
+
+
+def test_a_tagger_that_reads_posters_says_what_patches_and_words_did(tmp_path: Path) -> None:
+    explanation = speaking(has_poster=[TITLE]).explain(with_poster(tmp_path), TITLE, n_labels=4)
+    evidence = explanation.poster
+    assert evidence is not None
+    names = [entry.label for entry in explanation.labels]
+    assert [word.text for word in evidence.words] == [word.text for word in TEXT.words]
+    for mark in (*evidence.patches["grid"], *evidence.words):
+        assert list(mark.effects) == names
+    for name in names:
+        column = fitted("linear").labels.column(name)
+        told = [patch.effects[name] for patch in evidence.patches["grid"]]
+        assert told == pytest.approx(effects(4)[0, :, column].tolist())
+    data = json.loads(json.dumps(explanation.to_json(), allow_nan=False))["poster"]
+    assert data["words"][0]["effects"] == evidence.words[0].effects
+    assert data["patches"]["grid"][3]["box"] == [0.5, 0.5, 1.0, 1.0]
+
+
+def test_other_taggers_say_nothing_of_patches(tmp_path: Path) -> None:
+    film = with_poster(tmp_path)
+    explanation = fitted("linear").explain(film, TITLE)
+    assert explanation.poster is None
+    assert explanation.to_json()["poster"] is None
+    page = explanation_to_html(explanation, film)
+    assert "On the poster" not in page
+    assert "poster-evidence" not in page
+
+
+def test_page_draws_on_the_poster(tmp_path: Path) -> None:
+    film = with_poster(tmp_path)
+    page = explanation_to_html(speaking(has_poster=[TITLE]).explain(film, TITLE, n_labels=4), film)
+    assert page.count("<figure>") == 5  # four labels and the attention
+    assert page.count("<rect") == 5 * 4
+    assert "On the poster" in page
+    assert "&lt;b&gt; <b>" in page
+    assert ".poster-evidence .for" in page
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "sentence"),
+    [
+        (PosterText(), None, "Words on the poster: no text found."),
+        (None, b"\xff\xd8 no image", "Nothing to look at: the poster cannot be read."),
+    ],
+)
+def test_page_says_what_there_was_not(
+    tmp_path: Path, text: PosterText | None, content: bytes | None, sentence: str
+) -> None:
+    film = with_poster(tmp_path, content)
+    page = explanation_to_html(speaking(text).explain(film, TITLE), film)
+    assert sentence in page
+
+
+def test_page_of_a_title_without_poster() -> None:
+    film = catalogue([row_of(TITLE)])
+    page = explanation_to_html(speaking(None).explain(film, TITLE), film)
+    assert "Nothing to look at: no poster." in page
+    assert "<img" not in page
+
+
 # JSON
 
 
@@ -333,7 +403,7 @@ def test_to_json_goes_through_json(model: str) -> None:
     assert back == json.loads(json.dumps(data))
     assert set(back) == {
         "id", "title", "year", "present", "absent", "labels", "people", "neighbours", "abstained",
-        "attention",
+        "attention", "poster",
     }  # fmt: skip
     assert [label["applies"] for label in back["labels"]] == [label.applies for label in explanation.labels]
     assert back["people"][0]["effects"] == explanation.people[0].effects

@@ -13,6 +13,7 @@ import polars as pl
 from safetensors.numpy import load_file, save_file
 
 from reeltag.catalogue import PEOPLE_FIELDS, Catalogue
+from reeltag.explain_tokens import PosterEvidence
 from reeltag.features import Block, Features
 from reeltag.graph.credits import CreditProfile, PersonRelation
 from reeltag.models import IdkgModel, Model
@@ -94,7 +95,8 @@ class AttentionEvidence:
 class Explanation:
     """Everything that can be said about the labels of one title, surest label first.
 
-    ``attention`` is None for models that weigh no modalities.
+    ``attention`` is None for models that weigh no modalities, ``poster`` for those that do not read posters patch by
+    patch or word by word.
     """
 
     id: str
@@ -106,6 +108,7 @@ class Explanation:
     people: tuple[PersonEvidence, ...]
     neighbours: tuple[Neighbour, ...]
     attention: AttentionEvidence | None = None
+    poster: PosterEvidence | None = None
 
     @property
     def abstained(self) -> bool:
@@ -173,6 +176,33 @@ class Neighbourhood:
     def load(cls, folder: Path) -> Neighbourhood:
         """Read what ``save`` wrote."""
         return cls(load_file(folder / "vectors.safetensors")["vectors"], pl.read_parquet(folder / "titles.parquet"))
+
+
+def label_evidence(
+    labels: Sequence[str],
+    columns: Sequence[int],
+    probabilities: npt.NDArray[np.float32],
+    thresholds: npt.NDArray[np.float32],
+    moves: Mapping[str, npt.NDArray[np.float32]],
+) -> tuple[LabelEvidence, ...]:
+    """Return what is said of some labels of one title.
+
+    Args:
+        labels: All labels, in column order.
+        columns: Columns of the labels that are told.
+        probabilities: Calibrated, (n_labels,).
+        thresholds: From which each label applies, (n_labels,).
+        moves: Per modality how far it moves the log-odds, (1, n_labels).
+    """
+    return tuple(
+        LabelEvidence(
+            label=labels[column],
+            probability=float(probabilities[column]),
+            threshold=float(thresholds[column]),
+            modalities={modality: float(change[0, column]) for modality, change in moves.items()},
+        )
+        for column in columns
+    )
 
 
 def people_evidence(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from reeltag.errors import NotFittedError, SplitError
 from reeltag.evaluation import Report
 from reeltag.explain import (
     Explanation,
-    LabelEvidence,
     Neighbourhood,
     PersonEvidence,
     attention_evidence,
     evidence_in_words,
+    label_evidence,
     people_evidence,
 )
+from reeltag.explain_tokens import poster_evidence
 from reeltag.features import Features
 from reeltag.labels import LabelSpace
 from reeltag.leaks import check_fitted
@@ -236,6 +238,7 @@ class Tagger:
             predict=self.predict_proba,
             thresholds=self.fitted.calibrator.thresholds_,
             rule=self.recipe.calibration.rule,
+            look=partial(poster_evidence, self.fitted.model, self.fitted.pipeline, self.store),
         )
         probabilities = self.predict_proba(features)
         seen = check_fitted(self.fitted.fitted_on, titles.with_splits(["test"] * len(titles)))
@@ -282,7 +285,6 @@ class Tagger:
         thresholds = fitted.calibrator.thresholds
         order = [int(c) for c in np.argsort(-probabilities, kind="stable")]
         shown = [c for place, c in enumerate(order) if place < n_labels or probabilities[c] >= thresholds[c]]
-        moves = fitted.model.explain(features)
         names = fitted.labels.labels
         people: tuple[PersonEvidence, ...] = ()
         credits, readers = fitted.pipeline.credits, fitted.pipeline.credit_readers
@@ -298,17 +300,10 @@ class Tagger:
             year=int(year) if np.isfinite(year) else None,
             present=present,
             absent=tuple(m for m in self.recipe.features.modalities if m not in present),
-            labels=tuple(
-                LabelEvidence(
-                    label=names[c],
-                    probability=float(probabilities[c]),
-                    threshold=float(thresholds[c]),
-                    modalities={modality: float(change[0, c]) for modality, change in moves.items()},
-                )
-                for c in shown
-            ),
+            labels=label_evidence(names, shown, probabilities, thresholds, fitted.model.explain(features)),
             people=people,
             attention=attention_evidence(fitted.model, features),
+            poster=poster_evidence(fitted.model, fitted.pipeline, self.store, features, film, names, shown),
             neighbours=fitted.neighbours.nearest(fitted.model.embed(features)[0], title_id, n_neighbours),
         )
 

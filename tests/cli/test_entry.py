@@ -14,7 +14,7 @@ import reeltag as package
 
 from .runner import Commands
 
-COMMANDS = ("demo", "check", "train", "evaluate", "compare", "tag", "explain", "graph", "benchmark")
+COMMANDS = ("demo", "check", "train", "evaluate", "compare", "tag", "explain", "ocr", "graph", "benchmark")
 
 
 def python(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -9,6 +9,7 @@ import pytest
 
 from reeltag.evaluation import read_report
 from reeltag.predictions import Predictions
+from speaking import TEXT, png, speaking
 
 from .runner import Commands
 
@@ -83,6 +84,23 @@ def test_compare_text(reeltag: Commands) -> None:
         "only first right",
     ):
         assert words in result.out, words
+
+
+def test_report_shows_what_a_tagger_looked_at(reeltag: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [row["id"] for row in reeltag.labelled("test")]
+    tagger = speaking(has_poster=ids)
+    monkeypatch.setattr("reeltag.tagger.Tagger.from_pretrained", lambda *_, **__: tagger)
+    (reeltag.folder / "posters").mkdir()
+    for title_id in ids:
+        (reeltag.folder / "posters" / f"{title_id}.png").write_bytes(png())
+    result = reeltag("evaluate", "tagger", "films.jsonl", "--posters", "posters", "--out", "told")
+    assert result.code == 0
+    report = read_report(reeltag.folder / "told")
+    assert 1 <= len(report.looks) <= 6
+    assert [word.text for word in report.looks[0].evidence.words] == [word.text for word in TEXT.words]
+    page = (reeltag.folder / "told" / "report.html").read_text(encoding="utf-8")
+    assert "What it looked at" in page
+    assert page.count("<figcaption>") == sum(len(look.shown) + 1 for look in report.looks)
 
 
 def test_mistakes(reeltag: Commands) -> None:

@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 from PIL import Image
 
+from reeltag.encoders.ocr.words import PosterText, Word
 from reeltag.predictions import Predictions
 from reeltag.tagger import Tagger
+from speaking import TEXT, png, speaking
 
 from .runner import Commands
 
@@ -170,6 +172,54 @@ def test_explain_writes_a_page(reeltag: Commands) -> None:
     page = (reeltag.folder / "pages" / "t037.html").read_text(encoding="utf-8")
     assert "data:image/png;base64," in page
     assert "Nearest training titles" in page
+
+
+def speaks(monkeypatch: pytest.MonkeyPatch, text: PosterText | None = TEXT) -> None:
+    tagger = speaking(text, has_poster=["t037"])
+    monkeypatch.setattr("reeltag.tagger.Tagger.from_pretrained", lambda *_, **__: tagger)
+
+
+def test_explain_tells_the_words_on_the_poster(reeltag: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = tuple(Word(text=f"word{n}", confidence=0.5 if n else None) for n in range(3))
+    speaks(monkeypatch, PosterText(words=(*words, Word(text="unread"))))
+    (reeltag.folder / "posters").mkdir()
+    (reeltag.folder / "posters" / "t037.png").write_bytes(png())
+    arguments = ("explain", "tagger", "t037", "--catalogue", "films.jsonl", "--posters", "posters")
+    result = reeltag(*arguments, "--html", "page.html")
+    assert result.code == 0
+    assert "Words on the poster; what each adds to the log-odds" in result.out
+    lines = {line.split()[0]: line.split() for line in result.out.splitlines() if line.startswith(" word")}
+    told = reeltag(*arguments, "--json").json
+    names = [entry["label"] for entry in told["labels"]][:3]
+    for word in told["poster"]["words"][:3]:
+        sure = "–" if word["confidence"] is None else f"{word['confidence']:.2f}"
+        assert lines[word["text"]] == [word["text"], sure, *(f"{word['effects'][name]:+.3f}" for name in names)]
+    assert len(told["poster"]["patches"]["grid"]) == 4
+    assert "On the poster" in (reeltag.folder / "page.html").read_text(encoding="utf-8")
+
+
+def test_explain_tells_the_strongest_words_only(reeltag: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = tuple(Word(text=f"word{n}") for n in range(20))
+    tagger = speaking(PosterText(words=words), has_poster=["t037"])
+    tagger.fitted.model.n_pieces = 30  # type: ignore[attr-defined]
+    monkeypatch.setattr("reeltag.tagger.Tagger.from_pretrained", lambda *_, **__: tagger)
+    (reeltag.folder / "posters").mkdir()
+    (reeltag.folder / "posters" / "t037.png").write_bytes(png())
+    out = reeltag("explain", "tagger", "t037", "--catalogue", "films.jsonl", "--posters", "posters").out
+    told = [line.split()[0] for line in out.splitlines() if line.startswith(" word") and line[5].isdigit()]
+    assert told == ["word0", "word1", "word2", "word12", "word13", "word14"]
+    assert "words that move these labels less: 9\nwords beyond what the model reads: 5\n" in out
+
+
+@pytest.mark.parametrize(("has", "reason"), [(True, "no text found"), (False, "no poster")])
+def test_explain_says_why_there_are_no_words(
+    reeltag: Commands, monkeypatch: pytest.MonkeyPatch, has: bool, reason: str
+) -> None:
+    speaks(monkeypatch, PosterText())
+    (reeltag.folder / "posters").mkdir()
+    (reeltag.folder / "posters" / ("t037.png" if has else "other.png")).write_bytes(png())
+    out = reeltag("explain", "tagger", "t037", "--catalogue", "films.jsonl", "--posters", "posters").out
+    assert f"words on the poster: {reason}\n" in out
 
 
 def test_explain_json(reeltag: Commands) -> None:

@@ -14,6 +14,7 @@ from reeltag.cli.errors import Commands
 from reeltag.cli.evaluate import evaluate
 from reeltag.cli.explain import explain
 from reeltag.cli.graph import graph
+from reeltag.cli.ocr import ocr
 from reeltag.cli.tag import tag
 from reeltag.cli.train import train
 
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, check, train, evaluate, compare, tag, explain, benchmark):
+for command in (demo, check, train, evaluate, compare, tag, explain, ocr, benchmark):
     app.command()(command)
 app.add_typer(graph)
 

@@ -20,8 +20,11 @@ from reeltag.cli.show import say, say_json, table
 
 if TYPE_CHECKING:
     from reeltag.explain import AttentionEvidence, Explanation
+    from reeltag.explain_tokens import PosterEvidence
 
 _SHOWN_PEOPLE = 8
+_SHOWN_LABELS = 3
+_WORDS_EACH_WAY = 3  # words told that speak most for a label, and against it
 
 
 def explain(
@@ -85,8 +88,10 @@ def show_explanation(explanation: Explanation) -> None:
     table("Labels; what each modality adds to the log-odds", ["label", "probability", "threshold", *modalities], rows)
     if explanation.attention is not None:
         show_attention(explanation.attention)
+    if explanation.poster is not None:
+        show_words(explanation.poster, [entry.label for entry in explanation.labels[:_SHOWN_LABELS]])
     if explanation.people:
-        names = [entry.label for entry in explanation.labels[:3]]
+        names = [entry.label for entry in explanation.labels[:_SHOWN_LABELS]]
         rows = [
             [
                 person.person,
@@ -113,3 +118,27 @@ def show_attention(attention: AttentionEvidence) -> None:
     if attention.teacher is not None and "credits" in attention.weights:
         rows.append([f"credits, teacher's target ({attention.n_people} people known)", f"{attention.teacher:.3f}"])
     table("Attention; how much each modality counts, 0 to 1", ["modality", "weight"], rows)
+
+
+def show_words(poster: PosterEvidence, labels: list[str]) -> None:
+    """Print the words on the poster that speak most for and against each label, in reading order."""
+    if not poster.words:
+        say(f"words on the poster: {poster.words_absent}")
+        return
+    chosen: set[int] = set()
+    for label in labels:
+        order = sorted(range(len(poster.words)), key=lambda place: poster.words[place].effects[label])
+        chosen |= {*order[:_WORDS_EACH_WAY], *order[-_WORDS_EACH_WAY:]}
+    rows = [
+        [
+            word.text,
+            "–" if word.confidence is None else f"{word.confidence:.2f}",
+            *(f"{word.effects[label]:+.3f}" for label in labels),
+        ]
+        for word in (poster.words[place] for place in sorted(chosen))
+    ]
+    table("Words on the poster; what each adds to the log-odds", ["word", "read with confidence", *labels], rows)
+    if len(poster.words) > len(rows):
+        say(f"words that move these labels less: {len(poster.words) - len(rows):,}")
+    if poster.n_unread:
+        say(f"words beyond what the model reads: {poster.n_unread:,}")

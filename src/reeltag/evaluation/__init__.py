@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reeltag.evaluation.looks import Look
 from reeltag.evaluation.metrics import (
     Counts,
     abstention_rate,
@@ -94,6 +95,7 @@ __all__ = [
     "LabelRanking",
     "LabelScores",
     "LabelTest",
+    "Look",
     "Mistake",
     "ModalityScores",
     "RankingScores",

@@ -15,10 +15,12 @@ from typing import Any
 from reeltag.config import from_json, to_json
 from reeltag.errors import ArtefactError, ConfigError, EvaluationError
 from reeltag.evaluation import plots
+from reeltag.evaluation.looks import Look
 from reeltag.evaluation.mistakes import Mistake
 from reeltag.evaluation.significance import Comparison
 from reeltag.evaluation.summary import AT_HALF, GLOBAL, PER_LABEL, Evaluation, ModalityScores
 from reeltag.files import atomic_file
+from reeltag.poster_picture import PICTURE_LEGEND, picture_style, poster_pictures
 
 SCHEMA = 1
 JSON_NAME = "report.json"
@@ -65,6 +67,7 @@ class Report:
         evaluation: The figures.
         modalities: Figures for subsets of the modalities; empty when not computed.
         mistakes: The worst mistakes, worst first.
+        looks: What the run looked at on posters, for taggers that read them patch by patch or word by word.
         baselines: Other systems on the same titles.
         comparison: Another run on the same titles, tested against this one.
     """
@@ -74,6 +77,7 @@ class Report:
     evaluation: Evaluation
     modalities: tuple[ModalityScores, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
+    looks: tuple[Look, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     comparison: Comparison | None = field(default=None)
 
@@ -149,6 +153,12 @@ def report_to_html(report: Report) -> str:
         ranking=report.evaluation.ranking,
         rule_definitions=RULE_DEFINITIONS,
         charts=_charts(report),
+        pictures=[
+            poster_pictures(look.evidence, look.poster, look.shown, name=f"look-{number}")
+            for number, look in enumerate(report.looks)
+        ],
+        picture_style=picture_style(),
+        picture_legend=PICTURE_LEGEND,
     )
 
 
