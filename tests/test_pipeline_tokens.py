@@ -20,7 +20,7 @@ from reeltag.encoders.store import FeatureStore
 from reeltag.errors import ConfigError, EncoderError
 from reeltag.labels import LabelConfig, LabelSpace
 from reeltag.pipeline import FeaturePipeline
-from reeltag.recipes import FeatureConfig
+from reeltag.recipes import FeatureConfig, Recipe
 from samples import sample
 
 DIM = 4
@@ -228,3 +228,35 @@ def test_an_unknown_engine_is_named() -> None:
     with pytest.raises(EncoderError, match="OCR engine 'eyes' is unknown; known: rapidocr"):
         FeatureConfig(modalities=("poster_text",), ocr_engine="eyes")
     assert FeatureConfig(modalities=("year",), ocr_engine="eyes").ocr_engine == "eyes"  # not read, so not opened
+
+
+def test_a_tagger_knows_the_engine_it_was_trained_with(engine: Engine, films: Catalogue, tmp_path: Path) -> None:
+    store = FeatureStore(tmp_path / "cache")
+    data = fit(words(), films).save(tmp_path / "features")
+    again = FeaturePipeline.load(tmp_path / "features", words(), **data)  # type: ignore[arg-type]
+    again.transform(films, store)
+    engine.fingerprint = "another version"
+    with pytest.raises(EncoderError, match=r"the OCR engine: the installed model differs .* expected reds"):
+        again.transform(films, store)
+    assert again.with_ocr("other").transform(films, store).present("poster_text").any()  # asked for by name
+
+
+def test_patches_are_proved_before_any_work(engine: Engine, films: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoMap(ShadeEncoder):
+        @property
+        def token_dim(self) -> int:
+            raise EncoderError("no map of features")
+
+    monkeypatch.setitem(POSTER_ENCODERS, "shade", lambda _: NoMap())
+    with pytest.raises(EncoderError, match="no map of features"):
+        fit(tokens(), films)
+    fit(words(), films)
+
+
+def test_models_that_read_no_tokens_refuse_them(engine: Engine) -> None:
+    with pytest.raises(
+        ConfigError, match=r"tokens must be empty for the model 'fusion', .* \(mmbt, poster read tokens"
+    ):
+        Recipe(features=tokens())
+    assert Recipe(model="poster", features=tokens()).model == "poster"
+    assert Recipe(features=replace(tokens(), modalities=("year",))).model == "fusion"  # nothing is read as tokens

@@ -35,6 +35,7 @@ from reeltag.progress import Progress, silent
 from reeltag.recipes import FeatureConfig
 
 Encoder: TypeAlias = TextEncoder | PosterEncoder | JointEncoder
+_OCR = "ocr"  # the engine that reads words on posters, among the fingerprints
 
 # credit features that are read from the credits graph, and those that fit an embedding of their own
 GRAPH_READERS: dict[str, Callable[[CreditProfile, Catalogue], Block]] = {
@@ -61,7 +62,7 @@ class FeaturePipeline:
         self._texts: dict[str, TextEncoder] = {}  # block name -> encoder
         self._posters: dict[str, PosterEncoder] = {}
         self._pairs: dict[str, JointEncoder] = {}
-        self._expected: dict[str, str] = {}  # block name -> fingerprint at training
+        self._expected: dict[str, str] = {}  # block name, or ``ocr``: fingerprint at training
 
     @property
     def credits(self) -> CreditProfile | None:
@@ -115,8 +116,10 @@ class FeaturePipeline:
         lookers: list[PosterEncoder | JointEncoder] = [*self._posters.values(), *self._pairs.values()]
         for encoder in lookers:
             _ = encoder.dim  # opens the model: one that is not there is named here, before any work
+        for patches in self.patch_encoders.values():
+            _ = patches.token_dim  # the same of its map of features
         if self._reads("poster_text"):
-            _ = open_ocr_engine(self.config.ocr_engine).fingerprint  # the same
+            _ = open_ocr_engine(self.config.ocr_engine).fingerprint  # and of the engine
         self._fit_texts(training)
         if self._reads("credits"):
             self._fit_credits(graph_films, graph_targets, seed, progress)
@@ -136,7 +139,8 @@ class FeaturePipeline:
             EncoderError: A pre-trained model differs from the one the tagger was trained with.
         """
         for name, encoder in self._encoders().items():
-            self._check(name, encoder)
+            if not isinstance(encoder, TfidfEncoder):
+                self._check(name, _model_of(encoder))
         blocks: dict[str, Block] = {}
         tokens: dict[str, TokenBlock] = {}
         self._read_texts(catalogue, store, progress, into=(blocks, tokens))
@@ -158,12 +162,14 @@ class FeaturePipeline:
     def words(self, catalogue: Catalogue, store: FeatureStore, progress: Progress = silent) -> list[PosterText | None]:
         """Return the words on the posters of titles, as the OCR engine found them; None where there is no poster."""
         engine = open_ocr_engine(self.config.ocr_engine)
+        self._check(_OCR, engine.fingerprint)
         return store.read_words(engine, catalogue.posters, catalogue.ids, progress)
 
     def with_ocr(self, engine: str) -> FeaturePipeline:
         """Return a pipeline, fitted alike, that has the words on posters read by another OCR engine."""
         other = copy.copy(self)
         other.config = replace(self.config, ocr_engine=engine)
+        other._expected = {name: told for name, told in self._expected.items() if name != _OCR}
         return other
 
     @property
@@ -187,7 +193,10 @@ class FeaturePipeline:
             self.credit_graph.save(folder / "credits")
         for name, fitted in self.credit_links.items():
             fitted.save(folder / f"credits.{name}")
-        return {"absent": list(self.absent_), "encoders": {n: _model_of(e) for n, e in self._encoders().items()}}
+        models = {name: _model_of(encoder) for name, encoder in self._encoders().items()}
+        if self._reads("poster_text"):
+            models[_OCR] = open_ocr_engine(self.config.ocr_engine).fingerprint
+        return {"absent": list(self.absent_), "encoders": models}
 
     @classmethod
     def load(cls, folder: Path, config: FeatureConfig, absent: list[str], encoders: dict[str, str]) -> FeaturePipeline:
@@ -286,12 +295,14 @@ class FeaturePipeline:
     def _reads(self, modality: str) -> bool:
         return modality in self.config.modalities and modality not in self.absent_
 
-    def _check(self, name: str, encoder: Encoder) -> None:
-        expected = None if isinstance(encoder, TfidfEncoder) else self._expected.get(name)
-        if expected is not None and expected != _model_of(encoder):
+    def _check(self, name: str, fingerprint: str) -> None:
+        """Raise EncoderError when a model is not the one that the tagger was trained with."""
+        expected = self._expected.get(name)
+        if expected is not None and expected != fingerprint:
+            what = "the OCR engine" if name == _OCR else f"block '{name}'"
             raise EncoderError(
-                f"block '{name}': the installed model differs from the one this tagger was trained with "
-                f"(fingerprint {_model_of(encoder)}, expected {expected}); install that model or train again"
+                f"{what}: the installed model differs from the one this tagger was trained with (fingerprint "
+                f"{fingerprint}, expected {expected}); install that model or train again"
             )
 
 

@@ -129,6 +129,11 @@ class FeatureConfig:
         return [(f"{modality}.{encoder.name}", spec) for encoder, spec in opened]
 
 
+def reads_tokens(model: str) -> bool:
+    """Return whether a model reads sequences of tokens."""
+    return bool(getattr(MODELS[model], "reads_tokens", False))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything a tagger is built from.
@@ -157,6 +162,12 @@ class Recipe:
         check_choice("Recipe", "model", self.model, MODELS)
         check_range("Recipe", "neighbours", self.neighbours, 0, 100_000_000)
         self.model_config()
+        if set(self.features.tokens) & set(self.features.modalities) and not reads_tokens(self.model):
+            able = ", ".join(name for name in MODELS if reads_tokens(name))
+            raise ConfigError(
+                f"FeatureConfig.tokens must be empty for the model '{self.model}', which reads one vector per title "
+                f"({able} read tokens); got {', '.join(self.features.tokens)}"
+            )
 
     def model_config(self) -> Any:
         """Return the settings of the model, checked."""

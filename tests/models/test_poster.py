@@ -441,5 +441,6 @@ def test_settings_that_do_not_fit() -> None:
         PosterConfig(heads=3)
     with pytest.raises(ConfigError, match=r"PosterConfig.fusion must be one of cross, concat; got 'sum'"):
         PosterConfig(fusion="sum")
-    with pytest.raises(ConfigError, match="the loss 'bce' has no setting 'gamma_positive'"):
-        PosterConfig(loss="bce")
+    assert PosterConfig(loss="bce").loss_settings == {}  # the defaults are those of the asymmetric loss
+    with pytest.raises(ConfigError, match="the loss 'bce' has no setting 'margin'"):
+        PosterConfig(loss="bce", loss_settings={"margin": 0.1})

@@ -195,7 +195,8 @@ class Inputs:
         config, read = self.features_config, self._read(entry)
         if not entry.reads:
             kept = config if entry.joint else replace(config, modalities=read or config.modalities, joint_encoders=())
-            return {name: value for name, value in to_json(kept).items() if name not in _NAMED_ONLY}
+            newer = () if entry.tokens else _NAMED_ONLY
+            return {name: value for name, value in to_json(kept).items() if name not in newer}
         tokens = [modality for modality in read if modality in config.tokens] if entry.tokens else []
         wanted = {f"{modality}_encoders" for modality in read}
         wanted |= {"ocr_engine"} if _WORDS in read else set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from reeltag.benchmark.runs import Outcome, RunFolder
 from reeltag.benchmark.settings import BenchmarkConfig, default_config, model_settings
 from reeltag.benchmark.tables import benchmark
 from reeltag.catalogue import Catalogue
-from reeltag.errors import ArtefactError
+from reeltag.errors import ArtefactError, ConfigError
 from reeltag.features import modality_of
 from reeltag.files import atomic_file, write_json
 from reeltag.progress import Progress, silent
@@ -66,6 +67,7 @@ def run_benchmark(
     settings = model_settings(entries, config.models)
     background = config.features.credits.background
     part = partition(catalogue, config.labels, config.splits, config.protocol, background=background, progress=progress)
+    config = _without_unread_words(config, entries)
     inputs = Inputs(catalogue, part, config, folder=out / "graphs", cache=cache, progress=progress)
     varied = {variant for entry in entries if config.variants for variant in chosen.variants_of(entry)}
     not_read = {variant: inputs.why_not_varied(variant) for variant in varied}
@@ -121,6 +123,20 @@ def _filled(
         decided = [outcome.decisions for outcome in found]
         row = replace(row, decades=figures_by_decade(by_decade(years), truth, decided))
     return row
+
+
+def _without_unread_words(config: BenchmarkConfig, entries: Sequence[Entry]) -> BenchmarkConfig:
+    """Return the settings without the words on posters, which take long to read, when no entry reads them.
+
+    Raises:
+        ConfigError: Nothing else was to be read.
+    """
+    modalities = tuple(name for name in config.features.modalities if name != "poster_text")
+    if modalities == config.features.modalities or any("poster_text" in entry.reads for entry in entries):
+        return config
+    if not modalities:
+        raise ConfigError("no entry reads 'poster_text', and --modalities names nothing else")
+    return replace(config, features=replace(config.features, modalities=modalities))
 
 
 def _check_writable(*folders: Path) -> None:

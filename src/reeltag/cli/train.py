@@ -122,6 +122,9 @@ def train(
     say(f"learned {len(tagger.labels):,} labels of '{chosen.labels.field}' from {titles['train']:,} titles")
     if "graph" in tagger.fitted.fitted_on:
         say(f"credits graph: {titles['graph']:,} titles")
+    pipeline = tagger.fitted.pipeline
+    if "poster" in set(chosen.features.tokens) - set(pipeline.absent_) and not pipeline.patch_encoders:
+        say("posters are read whole, as one vector: for patches give --poster-encoder onnx:FOLDER or clip:MODEL")
     if summary["absent_modalities"]:
         say(f"left out, because no training title has them: {', '.join(summary['absent_modalities'])}")
     say(

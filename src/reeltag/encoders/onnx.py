@@ -97,7 +97,13 @@ class OnnxEncoder:
 
     @property
     def token_dim(self) -> int:
-        """Width of the patch tokens, which is that of the vectors."""
+        """Width of the patch tokens, which is that of the vectors; proves that the model has patches.
+
+        Raises:
+            EncoderError: Its embedding is no mean over a map of features.
+            MissingExtraError: The package that opens up the model is not installed.
+        """
+        _ = self._map_shape
         return self.dim
 
     def encode_patches(self, batch: Sequence[RGBImage], grid: int) -> npt.NDArray[np.float16]:

@@ -73,14 +73,13 @@ def poster_loss() -> dict[str, float]:
 class PosterConfig(NetworkConfig):
     """Settings of the poster network, besides those of every network.
 
-    Another ``loss`` needs other ``loss_settings``: ``{}`` for its defaults.
-
     Attributes:
         dim: Width of the tokens.
         heads: Of every attention; they share the width.
         fusion: ``cross`` lets both sides look at each other (MCAM), ``concat`` puts them side by side.
         self_layers: Layers of self-attention over both sides (SMSAM); 0 for none.
         dropout: In all parts.
+        token_dropout: Chance that a token of a training title is not seen.
         hidden: Width of the hidden layer of the head.
         max_positions: Tokens of a sequence with a learned position; later ones share the last. 0 for no positions.
     """
@@ -93,11 +92,14 @@ class PosterConfig(NetworkConfig):
     fusion: str = "cross"
     self_layers: int = 2
     dropout: float = 0.1
+    token_dropout: float = 0.0
     hidden: int = 256
     max_positions: int = 64
     training: TrainingConfig = field(default_factory=poster_training)
 
     def __post_init__(self) -> None:
+        if self.loss != "asymmetric" and self.loss_settings == poster_loss():
+            object.__setattr__(self, "loss_settings", {})  # the default settings are those of the default loss
         super().__post_init__()
         owner = type(self).__name__
         for name, low, high in (
@@ -105,6 +107,7 @@ class PosterConfig(NetworkConfig):
             ("heads", 1, 256),
             ("self_layers", 0, 100),
             ("dropout", 0, 0.95),
+            ("token_dropout", 0, 0.95),
             ("hidden", 1, 65_536),
             ("max_positions", 0, 65_536),
         ):
@@ -151,6 +154,7 @@ class SideTokens(nn.Module):
     def __init__(self, layout: Layout, places: Sequence[int], config: PosterConfig) -> None:
         super().__init__()
         self.places, self.n_vectors = tuple(places), layout.n_vectors
+        self.token_dropout = config.token_dropout
         self.alignments, self.segments, self.positions = nn.ModuleDict(), nn.ParameterDict(), nn.ParameterDict()
         for place in self.places:
             is_sequence = place >= self.n_vectors
@@ -176,6 +180,8 @@ class SideTokens(nn.Module):
             read = Tokens(rows.blocks[place][:, None], rows.present[:, place : place + 1])
         else:
             read = tokens[place - self.n_vectors]
+            if self.training and self.token_dropout:
+                read = Tokens(read.values, read.seen * (torch.rand_like(read.seen) >= self.token_dropout))
         values = self.alignments[str(place)](read.values) + self.segments[str(place)]
         if str(place) in self.positions:
             values = values + first_positions(self.positions[str(place)], values.shape[1])
