@@ -60,8 +60,13 @@ POSTER_PUBLISHED: dict[str, Any] = {
 
 
 def poster_training() -> TrainingConfig:
-    """Return the settings that the poster network is trained with unless told otherwise."""
-    return TrainingConfig(epochs=30, batch_size=64, learning_rate=5e-4, weight_decay=0.01, patience=5)
+    """Return the settings that the poster network is trained with unless told otherwise.
+
+    Single precision: on a CPU sequences this short are slower in bfloat16.
+    """
+    return TrainingConfig(
+        epochs=6, batch_size=64, learning_rate=3e-4, weight_decay=0.05, patience=3, precision="32-true"
+    )  # fmt: skip
 
 
 def poster_loss() -> dict[str, float]:
@@ -90,8 +95,8 @@ class PosterConfig(NetworkConfig):
     dim: int = 128
     heads: int = 4
     fusion: str = "cross"
-    self_layers: int = 2
-    dropout: float = 0.1
+    self_layers: int = 1
+    dropout: float = 0.3
     token_dropout: float = 0.0
     hidden: int = 256
     max_positions: int = 64
