@@ -22,7 +22,7 @@ from reeltag.encoders import (
     open_text_encoder,
 )
 from reeltag.encoders.contract import PatchEncoder, PieceEncoder, has_content
-from reeltag.encoders.ocr import open_ocr_engine
+from reeltag.encoders.ocr import OcrEngine, open_ocr_engine
 from reeltag.encoders.ocr.words import PosterText
 from reeltag.encoders.store import FeatureStore
 from reeltag.encoders.tfidf import TfidfEncoder
@@ -161,9 +161,7 @@ class FeaturePipeline:
 
     def words(self, catalogue: Catalogue, store: FeatureStore, progress: Progress = silent) -> list[PosterText | None]:
         """Return the words on the posters of titles, as the OCR engine found them; None where there is no poster."""
-        engine = open_ocr_engine(self.config.ocr_engine)
-        self._check(_OCR, engine.fingerprint)
-        return store.read_words(engine, catalogue.posters, catalogue.ids, progress)
+        return store.read_words(self._engine(), catalogue.posters, catalogue.ids, progress)
 
     def with_ocr(self, engine: str) -> FeaturePipeline:
         """Return a pipeline, fitted alike, that has the words on posters read by another OCR engine."""
@@ -276,7 +274,15 @@ class FeaturePipeline:
     def _texts_of(self, catalogue: Catalogue, modality: str, store: FeatureStore, progress: Progress) -> list[str]:
         if modality != "poster_text":
             return read_texts(catalogue, modality)
-        return ["" if words is None else words.text for words in self.words(catalogue, store, progress)]
+        engine = self._engine()
+        texts = store.read_poster_texts(engine, catalogue.posters, catalogue.ids, progress)
+        return [text or "" for text in texts]
+
+    def _engine(self) -> OcrEngine:
+        """Return the OCR engine, which must be the one that the tagger was trained with."""
+        engine = open_ocr_engine(self.config.ocr_engine)
+        self._check(_OCR, engine.fingerprint)
+        return engine
 
     def _fit_credits(
         self, graph_films: Catalogue, graph_targets: npt.NDArray[np.float32], seed: int, progress: Progress

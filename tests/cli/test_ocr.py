@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from encoders.ocr.drawn import poster
-from reeltag.encoders.ocr import OCR_ENGINES, PosterText, Word
+from reeltag.cli.ocr import summary
+from reeltag.encoders.ocr import OCR_ENGINES, PosterText, ReadingLog, Refusal, Word
 
 from .runner import Commands
 
@@ -69,7 +70,11 @@ def test_text(reeltag: Commands, posters: Path) -> None:
         "3 posters: 1 with text, 3 words, 1 cannot be read; N s a poster\n"
     )
     result = reeltag("ocr", "posters/tt2.png")
-    assert without_seconds(result.out) == "tt2: no text\n1 poster: 0 with text, 0 words; N s a poster\n"
+    assert result.out == "tt2: no text\n1 poster: 0 with text, 0 words; all from the cache\n"
+    assert (
+        reeltag("ocr", "posters/tt3.png").out
+        == "tt3: cannot be read\n1 poster: 0 with text, 0 words, 1 cannot be read\n"
+    )
 
 
 def test_json_is_the_whole_of_standard_output(reeltag: Commands, posters: Path) -> None:
@@ -96,6 +101,25 @@ def test_what_was_read_is_cached(reeltag: Commands, posters: Path, eyes: Eyes) -
     assert eyes.n_images == 2
     reeltag("ocr", posters, "--cache", "other")
     assert eyes.n_images == 4
+
+
+def test_seconds_are_of_what_was_read_now() -> None:
+    texts = [PosterText()] * 4
+    assert summary(texts, 6.0, ReadingLog(n_read=3)) == "4 posters: 0 with text, 0 words; 2.00 s a poster"
+
+
+def test_refused_posters_are_told_apart(
+    reeltag: Commands, posters: Path, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eyes, "_words", lambda colour: Refusal(reason="the model will not"))
+    for ending in ("N s a poster", "all from the cache"):
+        assert without_seconds(reeltag("ocr", posters).out) == (
+            "tt1: refused (the model will not)\ntt2: refused (the model will not)\ntt3: cannot be read\n"
+            f"3 posters: 0 with text, 0 words, 1 cannot be read, 2 refused; {ending}\n"
+        )
+    result = reeltag("ocr", posters, "--json")
+    assert [row["text"] for row in result.json] == [None] * 3
+    assert result.err.endswith("tt1: refused (the model will not)\ntt2: refused (the model will not)\n")
 
 
 def test_min_confidence_leaves_the_cache_alone(reeltag: Commands, posters: Path, eyes: Eyes) -> None:
@@ -200,5 +224,24 @@ def test_a_failing_engine_keeps_what_is_done(
     with monkeypatch.context() as patch:
         patch.setattr(eyes, "read", fail)
         reeltag.fails("ocr", posters, because="rapidocr cannot read an image of 20 x 30 pixels (no memory)")
+    assert reeltag("ocr", posters).code == 0
+    assert eyes.n_images == 2
+
+
+def test_a_failure_says_how_many_are_kept(
+    reeltag: Commands, posters: Path, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from reeltag.errors import EncoderError
+
+    def one_by_one(images: Sequence[Image.Image], found: dict[int, PosterText]) -> None:
+        found[0] = eyes.read(images[:1])[0]
+        raise EncoderError("the key has expired")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(eyes, "read_into", one_by_one, raising=False)
+        result = reeltag("ocr", posters)
+    assert (result.code, result.out) == (2, "")
+    kept = "1 poster of this run is kept, and a repeated run goes on from there"
+    assert result.err.endswith(f"reeltag: the key has expired; {kept}\n")
     assert reeltag("ocr", posters).code == 0
     assert eyes.n_images == 2

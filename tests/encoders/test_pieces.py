@@ -14,6 +14,7 @@ from reeltag.encoders.clip import ClipEncoder
 from reeltag.encoders.contract import PatchEncoder, PieceEncoder
 from reeltag.encoders.patches import averaged
 from reeltag.encoders.sentence import SentenceEncoder
+from reeltag.encoders.store import FeatureStore
 from reeltag.encoders.transformer import TransformerEncoder
 from reeltag.errors import EncoderError
 
@@ -49,14 +50,15 @@ def opened(folders: dict[str, Path], name: str) -> Any:
 
 @torch.no_grad()
 def states_by_hand(folder: Path, name: str, text: str) -> np.ndarray:
-    """Return the last hidden states without padding: of the word pieces, and for CLIP of the last token too."""
+    """Return the last hidden states without padding: of the word pieces, and for CLIP of the last token before them."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     loader = transformers.CLIPTextModelWithProjection if name == "clip" else transformers.AutoModel
     network = loader.from_pretrained(folder).eval()
     tokens = tokenizer([text], truncation=True, max_length=LIMIT, return_tensors="pt")
     tower = network.text_model if name == "clip" else network
     states = tower(**tokens).last_hidden_state[0]
-    return states[1 : len(states) if name == "clip" else -1].numpy()
+    pieces = states[1:-1].numpy()
+    return np.concatenate([states[-1:].numpy(), pieces]) if name == "clip" else pieces
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -81,7 +83,18 @@ def test_every_token_knows_its_place(folders: dict[str, Path], name: str) -> Non
         words = [text[start:end] for start, end in spans if end > start]
         assert words == text.split()[: len(words)]
         assert len(spans) - len(words) == (name == "clip")
+        assert (spans[0][0] == spans[0][1]) == (name == "clip")
     assert len(encoder.pieces(TEXTS[3])) == LIMIT - (1 if name == "clip" else 2)
+
+
+def test_the_token_of_the_whole_text_survives_a_limit(folders: dict[str, Path], tmp_path: Path) -> None:
+    encoder = opened(folders, "clip")
+    values, seen = FeatureStore(tmp_path).encode_pieces(encoder, [TEXTS[0], TEXTS[3]], 2).read()
+    assert seen.all()
+    for row, text in enumerate((TEXTS[0], TEXTS[3])):
+        expected = states_by_hand(folders["clip"], "clip", text)
+        np.testing.assert_allclose(values[row], expected[:2], atol=5e-3)
+        assert [text[a:b] for a, b in encoder.pieces(text)[:2]] == ["", text.split()[0]]
 
 
 def test_a_model_without_network_has_no_pieces(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,10 @@ import pytest
 from PIL import Image
 
 from reeltag.encoders.images import RGBImage
-from reeltag.encoders.ocr.words import PosterText, Word
+from reeltag.encoders.ocr.contract import ReadingLog
+from reeltag.encoders.ocr.words import PosterText, Refusal, Word
 from reeltag.encoders.store import FeatureStore
+from reeltag.errors import EncoderError
 
 from .pictures import PosterBox, encoded, picture
 
@@ -182,6 +184,85 @@ def test_reading_goes_on_after_a_kill(store: FeatureStore) -> None:
     found = store.read_words(rest, posters(), IDS)
     assert rest.n_images < 4
     assert found == FeatureStore(store.folder / "other").read_words(Engine(), posters(), IDS)
+
+
+def test_texts_are_the_words_joined(store: FeatureStore) -> None:
+    engine = Engine()
+    words = store.read_words(engine, posters(), IDS)
+    assert store.read_poster_texts(engine, posters(), IDS) == [None if w is None else w.text for w in words]
+    assert engine.n_images == 4
+    assert FeatureStore(store.folder / "other").read_poster_texts(engine, posters(), ["t2", "t1", "none"]) == [
+        "", "é21 high", None
+    ]  # fmt: skip
+
+
+class Dear(Engine):
+    """Fails, or is interrupted, within a batch and keeps what it read before."""
+
+    def __init__(self, limit: int, failure: BaseException) -> None:
+        super().__init__()
+        self.limit, self.failure = limit, failure
+
+    def read_into(self, images: Sequence[RGBImage], found: dict[int, PosterText | Refusal]) -> None:
+        for position in reversed(range(len(images))):
+            if self.n_images == self.limit:
+                raise self.failure
+            found[position] = read_off(images[position])
+            self.n_images += 1
+
+
+@pytest.mark.parametrize("failure", [EncoderError("no more"), KeyboardInterrupt()])
+def test_nothing_that_a_dear_engine_read_is_lost(tmp_path: Path, failure: BaseException) -> None:
+    store, log = FeatureStore(tmp_path), ReadingLog()
+    with pytest.raises(type(failure)) as caught:
+        store.read_words(Dear(3, failure), posters(), IDS, log=log)
+    if isinstance(failure, EncoderError):
+        assert str(caught.value) == "no more; 3 posters of this run are kept, and a repeated run goes on from there"
+    assert log.n_read == 3
+    rest = Engine()
+    found = store.read_words(rest, posters(), IDS)
+    assert rest.n_images == 1
+    assert found == FeatureStore(tmp_path / "other").read_words(Engine(), posters(), IDS)
+
+
+def test_an_engine_that_fails_loses_one_small_batch(tmp_path: Path) -> None:
+    many = PosterBox({f"t{number:02}": encoded(picture(number, (20 + number, 60))) for number in range(30)})
+    ids = sorted(many.contents)
+    with pytest.raises(KilledError):
+        FeatureStore(tmp_path).read_words(Engine(killed_after=16), many, ids)
+    rest = Engine()
+    FeatureStore(tmp_path).read_words(rest, many, ids)
+    assert rest.n_images == 14
+
+
+def test_a_failure_before_the_first_poster_is_told_as_it_is(store: FeatureStore) -> None:
+    with pytest.raises(EncoderError) as caught:
+        store.read_words(Dear(0, EncoderError("no key")), posters(), IDS)
+    assert str(caught.value) == "no key"
+
+
+class Choosy(Engine):
+    """Refuses what is 21 wide."""
+
+    def read(self, images: Sequence[RGBImage]) -> list[PosterText | Refusal]:
+        self.n_images += len(images)
+        return [Refusal(reason="too wide") if image.width == 21 else read_off(image) for image in images]
+
+
+def test_refused_posters_are_remembered_until_their_file_is_deleted(store: FeatureStore) -> None:
+    told: list[tuple[str, int, int]] = []
+    for n_read in (4, 0):
+        engine, log = Choosy(), ReadingLog()
+        found = store.read_words(engine, posters(), IDS, lambda *state: told.append(state), log)
+        assert [words is None for words in found] == [False, True, False, True, False, False, True]
+        assert (engine.n_images, log.n_read, log.refused) == (n_read, n_read, {"t1": "too wide"})
+        assert told[-1] == ("refused by sizes", 1, 7)
+        assert store.read_poster_texts(engine, posters(), ["t1", "t3"]) == [None, None]
+    (refused,) = store.folder.rglob("refused-*.safetensors")
+    refused.unlink()
+    engine = Engine()
+    assert store.read_words(engine, posters(), IDS)[1] == read_off(picture(1, (21, 30)))
+    assert engine.n_images == 1
 
 
 def test_progress_ends_at_all_posters(store: FeatureStore) -> None:

@@ -14,6 +14,7 @@ from reeltag.cli.show import progress_bar, say, say_json
 
 if TYPE_CHECKING:
     from reeltag.catalogue.posters import PosterFiles, PosterTables
+    from reeltag.encoders.ocr.contract import ReadingLog
     from reeltag.encoders.ocr.words import PosterText
 
 
@@ -44,7 +45,7 @@ def ocr(
     as_json: AsJson = False,
 ) -> None:
     """Read the words on posters; what was read is cached, and an interrupted run goes on where it stopped."""
-    from reeltag.encoders.ocr import open_ocr_engine
+    from reeltag.encoders.ocr import ReadingLog, open_ocr_engine
     from reeltag.encoders.ocr.tables import check_words_file, rows_of, surer_than, write_words
     from reeltag.encoders.store import FeatureStore
     from reeltag.errors import ConfigError
@@ -56,9 +57,9 @@ def ocr(
     opened = open_ocr_engine(engine)
     place = open_images(posters)
     chosen = chosen_ids(place, ids)[:limit]
-    start = time.perf_counter()
+    log, start = ReadingLog(), time.perf_counter()
     with progress_bar() as progress:
-        found = FeatureStore(cache).read_words(opened, place, chosen, progress)
+        found = FeatureStore(cache).read_words(opened, place, chosen, progress, log)
     seconds = time.perf_counter() - start
     texts = [None if text is None else surer_than(text, min_confidence) for text in found]
     rows = rows_of(chosen, texts)
@@ -66,10 +67,12 @@ def ocr(
         write_words(out, rows)
     if as_json:
         say_json(rows)
+        for title_id, reason in log.refused.items():
+            typer.echo(f"{title_id}: refused ({reason})", err=True)
         return
     for title_id, text in zip(chosen, texts, strict=True):
-        show_text(title_id, text)
-    say(summary(texts, seconds))
+        show_text(title_id, text, log.refused.get(title_id))
+    say(summary(texts, seconds, log))
     if out is not None:
         say(f"written to {out}")
 
@@ -123,10 +126,16 @@ def chosen_ids(place: PosterFiles | PosterTables, asked: str | None) -> list[str
     return known
 
 
-def show_text(title_id: str, text: PosterText | None) -> None:
-    """Print the words of a poster line by line, each line with the mean confidence of its words."""
+def show_text(title_id: str, text: PosterText | None, refused: str | None = None) -> None:
+    """Print the words of a poster line by line, each line with the mean confidence of its words.
+
+    Args:
+        title_id: The poster.
+        text: Its words; None when it cannot be read.
+        refused: Why the engine refused it, if it did.
+    """
     if text is None:
-        say(f"{title_id}: cannot be read")
+        say(f"{title_id}: cannot be read" if refused is None else f"{title_id}: refused ({refused})")
         return
     if not text.words:
         say(f"{title_id}: no text")
@@ -137,13 +146,15 @@ def show_text(title_id: str, text: PosterText | None) -> None:
         say(f"  {sum(sure) / len(sure):.2f}  {line}" if sure else f"        {line}")
 
 
-def summary(texts: Sequence[PosterText | None], seconds: float) -> str:
-    """Return how many posters have text, how many words, and how long it took."""
+def summary(texts: Sequence[PosterText | None], seconds: float, log: ReadingLog) -> str:
+    """Return how many posters have text, how many words, and how long those took that were read now."""
     n_words = [len(text.words) for text in texts if text is not None]
-    n_with_text, n_unreadable = sum(map(bool, n_words)), len(texts) - len(n_words)
-    unreadable = f", {n_unreadable:,} cannot be read" if n_unreadable else ""
+    n_refused = len(log.refused)
     noun = "poster" if len(texts) == 1 else "posters"
-    return (
-        f"{len(texts):,} {noun}: {n_with_text:,} with text, {sum(n_words):,} words{unreadable}; "
-        f"{seconds / len(texts):.2f} s a poster"
-    )
+    parts = [f"{sum(map(bool, n_words)):,} with text", f"{sum(n_words):,} words"]
+    parts += [f"{len(texts) - len(n_words) - n_refused:,} cannot be read"] * (len(texts) > len(n_words) + n_refused)
+    parts += [f"{n_refused:,} refused"] * bool(n_refused)
+    told = f"{len(texts):,} {noun}: {', '.join(parts)}"
+    if log.n_read:
+        return f"{told}; {seconds / log.n_read:.2f} s a poster"
+    return f"{told}; all from the cache" if n_words or n_refused else told

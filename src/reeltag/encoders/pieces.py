@@ -22,7 +22,8 @@ class PieceReader:
         network: The network over its tokens, whose output has ``last_hidden_state``.
         limit: Tokens of a text that the network reads.
         batch_size: Texts per forward pass.
-        ending: Keep the last token too, in which some models gather the whole text.
+        ending: Keep the last token too, in which some models gather the whole text; it is put first, so that a limit on
+            tokens never cuts it off.
     """
 
     tokenizer: Any
@@ -50,7 +51,7 @@ class PieceReader:
             given = {name: value.to(device) for name, value in tokens.items() if name != "special_tokens_mask"}
             states = self.network(**given).last_hidden_state.float().cpu().numpy().astype(np.float16)
             for row, own, mask in zip(chosen, states, self._kept(tokens), strict=True):
-                found[row] = own[mask]
+                found[row] = np.roll(own[mask], int(self.ending), axis=0)
         return found
 
     def spans(self, text: str) -> list[tuple[int, int]]:
@@ -59,7 +60,8 @@ class PieceReader:
             [text], truncation=True, max_length=self.limit, return_offsets_mapping=True, return_special_tokens_mask=True
         )
         kept = self._kept(tokens)[0]
-        return [(int(a), int(b)) for (a, b), is_kept in zip(tokens["offset_mapping"][0], kept, strict=True) if is_kept]
+        found = [(int(a), int(b)) for (a, b), is_kept in zip(tokens["offset_mapping"][0], kept, strict=True) if is_kept]
+        return [*found[-1:], *found[:-1]] if self.ending else found
 
     def _kept(self, tokens: Any) -> npt.NDArray[np.bool_]:
         """Return which tokens stand for word pieces, (n, n_tokens)."""

@@ -26,16 +26,18 @@ class PosterPass:
     Attributes:
         stage: What progress is reported as.
         known: Tells which hashes are stored, (n,).
-        encode: From images and their texts to one result per image, in order.
+        encode: Puts what it makes of images and their texts into a mapping by position, which is kept if it fails.
         write: Stores the results of hashes; told which of the posters could be decoded, (n,), and their results.
         shard_posters: Posters per shard.
+        chunk: Posters that are decoded and handed to ``encode`` at once.
     """
 
     stage: str
     known: Callable[[Hashes], npt.NDArray[np.bool_]]
-    encode: Callable[[Sequence[RGBImage], Sequence[str]], Sequence[Any]]
+    encode: Callable[[Sequence[RGBImage], Sequence[str], dict[int, Any]], None]
     write: Callable[[Hashes, npt.NDArray[np.bool_], list[Any]], None]
     shard_posters: int
+    chunk: int = _DECODED_AT_ONCE
 
     def run(
         self, posters: Posters, ids: Sequence[str], texts: dict[str, str] | None, progress: Progress
@@ -79,14 +81,27 @@ class PosterPass:
         return as_hashes(digests), found
 
     def _compute(self, waiting: dict[bytes, tuple[bytes, str]], pool: Executor) -> None:
-        """Compute what waits and write it as one shard."""
-        items = list(waiting.values())
-        present, results = np.zeros(len(items), np.bool_), list[Any]()
-        for start in range(0, len(items), _DECODED_AT_ONCE):
-            part = items[start : start + _DECODED_AT_ONCE]
-            images = decode_all([content for content, _ in part], pool)
-            pairs = [(image, text) for image, (_, text) in zip(images, part, strict=True) if image is not None]
-            present[start : start + len(part)] = [image is not None for image in images]
-            if pairs:
-                results.extend(self.encode([image for image, _ in pairs], [text for _, text in pairs]))
-        self.write(as_hashes(list(waiting)), present, results)
+        """Compute what waits and write it as one shard; after a failure, what was computed by then."""
+        keys = list(waiting)
+        results: dict[int, Any] = {}  # by place among the keys; None where nothing can be decoded
+        try:
+            for start in range(0, len(keys), self.chunk):
+                self._encode(start, [waiting[key] for key in keys[start : start + self.chunk]], pool, results)
+        finally:
+            done = sorted(results)
+            there = [results[place] is not None for place in done]
+            if done:
+                made = [results[place] for place, is_there in zip(done, there, strict=True) if is_there]
+                self.write(as_hashes([keys[place] for place in done]), np.array(there, np.bool_), made)
+
+    def _encode(self, start: int, part: Sequence[tuple[bytes, str]], pool: Executor, results: dict[int, Any]) -> None:
+        """Put the results of some that wait, of which the first is at ``start``, among the results."""
+        images = decode_all([content for content, _ in part], pool)
+        read = [(start + i, image, part[i][1]) for i, image in enumerate(images) if image is not None]
+        made: dict[int, Any] = {}
+        try:
+            if read:
+                self.encode([image for _, image, _ in read], [text for _, _, text in read], made)
+        finally:
+            results |= {read[i][0]: result for i, result in made.items()}
+        results |= {start + i: None for i, image in enumerate(images) if image is None}

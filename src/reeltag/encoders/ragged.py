@@ -1,12 +1,11 @@
 """Ragged shards: sequences of vectors on disk by the hash of what they describe, each of a length of its own.
 
-A shard is a safetensors file, written whole or not at all; its values are mapped into memory, so that the sequences of
-a batch are read without the rest of the file.
+A shard is a safetensors file, written whole or not at all. The sequences of a batch are read one by one without the
+rest of their files, which are neither kept open nor mapped: there may be thousands of them.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +14,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from reeltag.encoders.shard_file import ShardFile, open_shards
 from reeltag.encoders.shards import HASH_BYTES, Hashes, Index, hashes_of
-from reeltag.features import padded
+from reeltag.errors import EncoderError
 from reeltag.files import atomic_file
 
-_HEADER_LENGTH = 8
-_DTYPES = {"F16": np.float16, "U8": np.uint8}
+_DTYPES = (np.float16, np.uint8)
 
 
 class RaggedShards:
@@ -31,26 +29,23 @@ class RaggedShards:
 
     def __init__(self, folder: Path) -> None:
         keys: list[Hashes] = []
-        self._values: list[npt.NDArray[Any]] = []
+        self._files: list[ShardFile] = []
         self._starts: list[npt.NDArray[np.int64]] = []
-        for path in sorted(folder.glob("[!.]*.safetensors")):
-            try:
-                with safe_open(path, framework="numpy") as file:
-                    hashes, starts = file.get_tensor("hashes"), file.get_tensor("starts")
-                    values = _mapped(path, "values")
-            except (SafetensorError, OSError, ValueError, KeyError):
+        for file in open_shards(folder):
+            hashes, starts, values = file.read("hashes"), file.read("starts"), file.tensors.get("values")
+            if hashes is None or starts is None or values is None or values.dtype not in _DTYPES:
                 continue
-            if hashes.shape != (len(starts) - 1, HASH_BYTES) or starts[-1] != len(values):
+            if hashes.shape != (len(starts) - 1, HASH_BYTES) or (starts[-1], 2) != (values.shape[0], len(values.shape)):
                 continue
             keys.append(hashes_of(hashes))
-            self._values.append(values)
+            self._files.append(file)
             self._starts.append(starts)
-        self.index = Index(keys)
+        self.index = Index(folder, keys)
 
     @property
     def width(self) -> int:
         """Width of the stored vectors, 0 when there are none."""
-        return int(self._values[0].shape[1]) if self._values else 0
+        return self._files[0].tensors["values"].shape[1] if self._files else 0
 
     def lengths(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return the length of the sequence at every place of the index, shape (n,)."""
@@ -63,11 +58,36 @@ class RaggedShards:
         return lengths
 
     def sequence(self, place: int) -> npt.NDArray[Any]:
-        """Return the sequence at a place of the index, (length, width), read from disk when it is looked at."""
-        number, row = self.index.shard[place], self.index.row[place]
-        start, end = self._starts[number][row : row + 2]
-        found: npt.NDArray[Any] = self._values[number][start:end]
+        """Return the sequence at a place of the index, (length, width).
+
+        Raises:
+            EncoderError: The file was removed or cut off meanwhile.
+        """
+        length = int(self.lengths(np.array([place]))[0])
+        values = self._files[self.index.shard[place]].tensors["values"]
+        found = np.empty((length, values.shape[1]), values.dtype)
+        self.fill(place, found)
         return found
+
+    def fill(self, place: int, into: npt.NDArray[Any]) -> None:
+        """Read the first vectors of a sequence.
+
+        Args:
+            place: The place of the index.
+            into: Array for so many of them as it has rows.
+
+        Raises:
+            EncoderError: The file was removed or cut off meanwhile, or its vectors are of another kind.
+        """
+        number = self.index.shard[place]
+        file, start = self._files[number], int(self._starts[number][self.index.row[place]])
+        values = file.tensors["values"]
+        if (values.shape[1], values.dtype) != (into.shape[1], into.dtype):
+            raise EncoderError(
+                f"{file.path}: must hold {into.dtype} x {into.shape[1]}; got {values.dtype} x {values.shape[1]}"
+            )
+        if not file.fill(into, values.offset + start * into.shape[1] * into.itemsize):
+            raise EncoderError(f"{file.path}: was removed or cut off while it was read; run again")
 
 
 @dataclass(frozen=True)
@@ -84,12 +104,18 @@ class StoredSequences:
 
     def read(self, places: npt.NDArray[np.int64], limit: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return sequences, as ``features.TokenSource`` says."""
-        none = np.zeros((0, self.dim), np.float16)
-        found = [self.shards.sequence(place)[:limit] if place >= 0 else none for place in places.tolist()]
-        return padded(found, self.dim)
+        lengths = np.zeros(len(places), np.int64)
+        lengths[places >= 0] = np.minimum(self.shards.lengths(places[places >= 0]), limit)
+        seen = np.arange(max(lengths.max(initial=0), 1)) < lengths[:, None]
+        values = np.zeros((*seen.shape, self.dim), np.float16)
+        for row in np.flatnonzero(lengths).tolist():
+            self.shards.fill(int(places[row]), values[row, : lengths[row]])
+        return values, seen
 
 
-def write_ragged(folder: Path, hashes: Hashes, sequences: Sequence[npt.NDArray[Any]], width: int) -> None:
+def write_ragged(
+    folder: Path, hashes: Hashes, sequences: Sequence[npt.NDArray[Any]], width: int, prefix: str = ""
+) -> None:
     """Write a new shard.
 
     Args:
@@ -97,30 +123,11 @@ def write_ragged(folder: Path, hashes: Hashes, sequences: Sequence[npt.NDArray[A
         hashes: Shape (n,).
         sequences: Of every hash, (length, width) in float16 or uint8; the length may be 0.
         width: Their width, for a shard that holds nothing else.
+        prefix: What the name of its file begins with.
     """
     keys = np.frombuffer(hashes.tobytes(), np.uint8).reshape(-1, HASH_BYTES)
     dtype = sequences[0].dtype if sequences else np.dtype(np.float16)
     starts = np.concatenate([[0], np.cumsum([len(sequence) for sequence in sequences])]).astype(np.int64)
     values = np.concatenate([np.zeros((0, width), dtype), *sequences])
-    with atomic_file(folder / f"{uuid.uuid4().hex}.safetensors") as path:
+    with atomic_file(folder / f"{prefix}{uuid.uuid4().hex}.safetensors") as path:
         save_file({"hashes": keys.copy(), "starts": starts, "values": np.ascontiguousarray(values)}, path)
-
-
-def _mapped(path: Path, name: str) -> npt.NDArray[Any]:
-    """Return a tensor of a safetensors file as a read-only map of the file.
-
-    Raises:
-        ValueError: The tensor is of another type, or the file is shorter than it says.
-        KeyError: There is no such tensor.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_HEADER_LENGTH), "little")
-        told = json.loads(file.read(length))[name]
-    if told["dtype"] not in _DTYPES:
-        raise ValueError(f"{path}: a tensor of type {told['dtype']}")
-    shape, dtype = tuple(told["shape"]), _DTYPES[told["dtype"]]
-    if 0 in shape:
-        return np.zeros(shape, dtype)
-    offset = _HEADER_LENGTH + length + told["data_offsets"][0]
-    mapped: npt.NDArray[Any] = np.memmap(path, dtype, "r", offset=offset, shape=shape)
-    return mapped

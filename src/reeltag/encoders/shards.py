@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from reeltag.encoders.shard_file import ShardFile, open_shards
+from reeltag.errors import EncoderError
 from reeltag.files import atomic_file
 
 HASH_BYTES = 16
@@ -25,10 +26,12 @@ class Index:
     """Where each hash is stored: number of its shard, and its row there.
 
     Args:
+        folder: The folder of the shards, for messages.
         hashes: Of every shard, in the order of its rows.
     """
 
-    def __init__(self, hashes: Sequence[Hashes]) -> None:
+    def __init__(self, folder: Path, hashes: Sequence[Hashes]) -> None:
+        self._folder = folder
         lengths = [len(h) for h in hashes]
         joined = np.concatenate(hashes) if hashes else np.zeros(0, _DTYPE)
         order = np.argsort(joined, kind="stable")
@@ -44,7 +47,17 @@ class Index:
         return np.asarray(self._keys[place] == hashes)
 
     def places(self, hashes: Hashes) -> npt.NDArray[np.int64]:
-        """Return the places of hashes, all of them stored, in ``shard`` and ``row``."""
+        """Return the places of hashes, all of them stored, in ``shard`` and ``row``.
+
+        Raises:
+            EncoderError: One is not stored.
+        """
+        n_missing = int((~self.known(hashes)).sum())
+        if n_missing:
+            raise EncoderError(
+                f"{self._folder}: {n_missing:,} of {len(hashes):,} entries are not there; files of the cache were "
+                "removed or damaged meanwhile, and a repeated run computes them again"
+            )
         return np.searchsorted(self._keys, hashes)
 
 
@@ -52,20 +65,15 @@ class Shards:
     """The shards of one encoder, indexed by content hash. A damaged shard is passed over and computed again."""
 
     def __init__(self, folder: Path) -> None:
-        self.paths: list[Path] = []
+        self._files: list[ShardFile] = []
         hashes: list[Hashes] = []
-        for path in sorted(folder.glob("[!.]*.safetensors")):
-            try:
-                with safe_open(path, framework="numpy") as file:
-                    keys = file.get_tensor("hashes")
-                    n_rows = file.get_slice("values").get_shape()[0]
-            except (SafetensorError, OSError):
+        for file in open_shards(folder):
+            keys, values = file.read("hashes"), file.tensors.get("values")
+            if keys is None or values is None or len(values.shape) != 2 or keys.shape != (values.shape[0], HASH_BYTES):
                 continue
-            if keys.shape != (n_rows, HASH_BYTES):
-                continue
-            self.paths.append(path)
+            self._files.append(file)
             hashes.append(hashes_of(keys))
-        self.index = Index(hashes)
+        self.index = Index(folder, hashes)
 
     def known(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Return which hashes are stored."""
@@ -85,18 +93,17 @@ class Shards:
         present = wanted.copy()
         for number in np.unique(shard):
             hits = shard == number
-            with safe_open(self.paths[number], framework="numpy") as file:
-                values[rows[hits]] = file.get_tensor("values")[row[hits]]
-                if "present" in file.keys():  # noqa: SIM118 - the file is no mapping
-                    present[rows[hits]] = file.get_tensor("present")[row[hits]] != 0
+            stored, there = self._files[number].read("values"), self._files[number].read("present")
+            if stored is None:
+                raise EncoderError(f"{self._files[number].path}: was removed or cut off while it was read; run again")
+            values[rows[hits]] = stored[row[hits]]
+            if there is not None:
+                present[rows[hits]] = there[row[hits]] != 0
         return values, present
 
     def width(self) -> int:
         """Return the width of the stored vectors, 0 when there are none."""
-        if not self.paths:
-            return 0
-        with safe_open(self.paths[0], framework="numpy") as file:
-            return int(file.get_slice("values").get_shape()[1])
+        return self._files[0].tensors["values"].shape[1] if self._files else 0
 
 
 def write_shard(

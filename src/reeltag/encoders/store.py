@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,21 +18,26 @@ import numpy.typing as npt
 from reeltag.catalogue.posters import Posters
 from reeltag.encoders.contract import JointEncoder, PatchEncoder, PieceEncoder, PosterEncoder, TextEncoder, has_content
 from reeltag.encoders.images import DECODING, RGBImage
-from reeltag.encoders.ocr.contract import OcrEngine
-from reeltag.encoders.ocr.words import PosterText
+from reeltag.encoders.ocr.contract import OcrEngine, ReadingLog, StepwiseEngine
+from reeltag.encoders.ocr.words import PosterText, Refusal, text_of, words_of
 from reeltag.encoders.poster_pass import PosterPass
 from reeltag.encoders.ragged import RaggedShards, StoredSequences, write_ragged
 from reeltag.encoders.shards import Hashes, Shards, content_hashes, write_shard
+from reeltag.errors import EncoderError
 from reeltag.features import TokenBlock
 from reeltag.progress import Progress, silent
 
 SHARD_TEXTS = 1024
 SHARD_POSTERS = 256
 SHARD_READ = 64  # posters whose words are read: an engine takes much longer than an encoder
+READ_AT_ONCE = 8  # posters handed to an OCR engine that gives nothing of a batch it fails on
+REFUSED = "refused-"  # what the names of files with refusals begin with: they can be deleted alone, to read again
+_PIECES = 2  # part of the key of word pieces; raise it when their order changes
 
+_Result = TypeVar("_Result")
 _Known: TypeAlias = Callable[[Hashes], npt.NDArray[np.bool_]]
 _Write: TypeAlias = Callable[[Hashes, npt.NDArray[np.bool_], list[npt.NDArray[Any]]], None]
-_Encode: TypeAlias = Callable[[Sequence[RGBImage], Sequence[str]], Sequence[npt.NDArray[Any]]]
+_Encode: TypeAlias = Callable[[Sequence[RGBImage], Sequence[str], dict[int, Any]], None]
 Encoded: TypeAlias = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]
 
 
@@ -99,7 +104,7 @@ class FeatureStore:
         Returns:
             Vectors (n_titles, dim) and the mask of titles whose poster is there and readable.
         """
-        job = self._vector_pass(encoder, lambda images, _: list(encoder.encode(images)))
+        job = self._vector_pass(encoder, lambda images, _, made: made.update(enumerate(encoder.encode(images))))
         hashes, found = job.run(posters, ids, None, progress)
         return self._read_images(encoder, hashes, found)
 
@@ -123,7 +128,9 @@ class FeatureStore:
         Returns:
             Vectors (n_titles, dim) and the mask of titles that have a readable poster and a text that is not blank.
         """
-        job = self._vector_pass(encoder, lambda images, words: list(encoder.encode(images, words)))
+        job = self._vector_pass(
+            encoder, lambda images, words, made: made.update(enumerate(encoder.encode(images, words)))
+        )
         filled = has_content(texts)
         chosen = {title_id: text for title_id, text, is_filled in zip(ids, texts, filled, strict=True) if is_filled}
         hashes, found = job.run(posters, ids, chosen, progress)
@@ -147,7 +154,7 @@ class FeatureStore:
             lambda known, write: PosterPass(
                 stage=f"encoding patches {encoder.name}",
                 known=known,
-                encode=lambda images, _: list(encoder.encode_patches(images, grid)),
+                encode=lambda images, _, made: made.update(enumerate(encoder.encode_patches(images, grid))),
                 write=write,
                 shard_posters=self.shard_posters,
             ).run(posters, ids, None, progress),
@@ -181,10 +188,16 @@ class FeatureStore:
             progress(stage, len(rows), len(rows))
             return hashes, present
 
-        return self._tokens(self.folder / f"{encoder.name}-{encoder.fingerprint}-pieces", run, encoder, limit=limit)
+        folder = self.folder / f"{encoder.name}-{encoder.fingerprint}-pieces{_PIECES}"
+        return self._tokens(folder, run, encoder, limit=limit)
 
     def read_words(
-        self, engine: OcrEngine, posters: Posters, ids: Sequence[str], progress: Progress = silent
+        self,
+        engine: OcrEngine,
+        posters: Posters,
+        ids: Sequence[str],
+        progress: Progress = silent,
+        log: ReadingLog | None = None,
     ) -> list[PosterText | None]:
         """Return the words on posters, reading only those that no earlier run has read.
 
@@ -192,32 +205,100 @@ class FeatureStore:
             engine: An OCR engine.
             posters: Where the posters are; they are read once, in storage order, some at a time.
             ids: The titles; equal images are read once.
-            progress: Called with the number of posters done, those read by earlier runs among them.
+            progress: Called with the number of posters done, those read by earlier runs among them, and with the number
+                of those that the engine refused, if any.
+            log: Is told what was read now, and which posters are refused.
 
         Returns:
-            Per title its words, none of them where the engine found no text; None where there is no poster, or none
-            that can be decoded.
+            Per title its words, none of them where the engine found no text; None where there is no poster, none that
+            can be decoded, or one that the engine refused.
+
+        Raises:
+            EncoderError: The engine failed; what it had read by then is kept.
         """
+        return self._read_off(engine, posters, ids, words_of, progress, log or ReadingLog())
+
+    def read_poster_texts(
+        self,
+        engine: OcrEngine,
+        posters: Posters,
+        ids: Sequence[str],
+        progress: Progress = silent,
+        log: ReadingLog | None = None,
+    ) -> list[str | None]:
+        """Return the words on posters joined by blanks, from the cache of ``read_words`` and as that does.
+
+        Args:
+            engine: An OCR engine.
+            posters: Where the posters are.
+            ids: The titles.
+            progress: Called with the number of posters done.
+            log: Is told what was read now, and which posters are refused.
+
+        Returns:
+            Per title the text, "" where the engine found none; None as for ``read_words``.
+
+        Raises:
+            EncoderError: The engine failed; what it had read by then is kept.
+        """
+        return self._read_off(engine, posters, ids, text_of, progress, log or ReadingLog())
+
+    def _read_off(
+        self,
+        engine: OcrEngine,
+        posters: Posters,
+        ids: Sequence[str],
+        decoded: Callable[[bytes], _Result | Refusal],
+        progress: Progress,
+        log: ReadingLog,
+    ) -> list[_Result | None]:
         folder = self.folder / f"ocr-{engine.name}-{engine.fingerprint}-decoding{DECODING}"
-        stored = RaggedShards(folder)
+        try:
+            hashes, found = self._reading_pass(engine, folder, log).run(posters, ids, None, progress)
+        except EncoderError as error:
+            if not log.n_read:
+                raise
+            kept = "1 poster of this run is" if log.n_read == 1 else f"{log.n_read:,} posters of this run are"
+            raise EncoderError(f"{error}; {kept} kept, and a repeated run goes on from there") from error
+        stored, results = RaggedShards(folder), list[_Result | None]([None] * len(ids))
+        for row, place in zip(np.flatnonzero(found).tolist(), stored.index.places(hashes[found]), strict=True):
+            content = stored.sequence(int(place)).tobytes()
+            result = decoded(content) if content else None
+            if isinstance(result, Refusal):
+                log.refused[ids[row]] = result.reason
+            else:
+                results[row] = result
+        if log.refused:
+            progress(f"refused by {engine.name}", len(log.refused), len(ids))
+        return results
 
-        def write(hashes: Hashes, present: npt.NDArray[np.bool_], read: list[PosterText]) -> None:
-            words = iter(read)
-            rows = [next(words).to_bytes() if is_there else b"" for is_there in present]
-            write_ragged(folder, hashes, [np.frombuffer(row, np.uint8)[:, None] for row in rows], 1)
+    def _reading_pass(self, engine: OcrEngine, folder: Path, log: ReadingLog) -> PosterPass:
+        is_stepwise = isinstance(engine, StepwiseEngine)
 
-        hashes, found = PosterPass(
+        def encode(images: Sequence[RGBImage], _: Sequence[str], made: dict[int, Any]) -> None:
+            if isinstance(engine, StepwiseEngine):
+                engine.read_into(images, made)
+            else:
+                made.update(enumerate(engine.read(images)))
+
+        def write(hashes: Hashes, present: npt.NDArray[np.bool_], read: list[PosterText | Refusal]) -> None:
+            results = iter(read)
+            told = [next(results) if is_there else None for is_there in present]
+            refused = np.array([isinstance(result, Refusal) for result in told], np.bool_)
+            rows = [np.frombuffer(b"" if result is None else result.to_bytes(), np.uint8)[:, None] for result in told]
+            for chosen, prefix in ((~refused, ""), (refused, REFUSED)):
+                if chosen.any():
+                    write_ragged(folder, hashes[chosen], [rows[i] for i in np.flatnonzero(chosen)], 1, prefix)
+            log.n_read += len(read)
+
+        return PosterPass(
             stage=f"reading words with {engine.name}",
-            known=stored.index.known,
-            encode=lambda images, _: engine.read(images),
+            known=RaggedShards(folder).index.known,
+            encode=encode,
             write=write,
             shard_posters=min(self.shard_posters, SHARD_READ),
-        ).run(posters, ids, None, progress)
-        stored, texts = RaggedShards(folder), list[PosterText | None]([None] * len(ids))
-        for row, place in zip(np.flatnonzero(found), stored.index.places(hashes[found]), strict=True):
-            content = stored.sequence(int(place)).tobytes()
-            texts[row] = PosterText.from_bytes(content) if content else None
-        return texts
+            chunk=SHARD_READ if is_stepwise else READ_AT_ONCE,
+        )
 
     def _compute(
         self, encoder: TextEncoder, texts: list[str], hashes: Hashes, folder: Path, progress: Progress

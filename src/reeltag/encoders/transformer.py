@@ -100,7 +100,7 @@ class TransformerEncoder:
     def encode_pieces(self, batch: Sequence[str]) -> list[npt.NDArray[np.float16]]:
         """Return the last hidden state of every word piece of texts, (n_pieces, token_dim) each; none for a blank text.
 
-        CLIP's texts have one token more, the last: the tower gathers the whole text there.
+        CLIP's texts have one token more, put first: the tower gathers the whole text there.
         """
         return self._reader.encode(batch, self.token_dim, self._loaded[1].device)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import pytest
 
 from reeltag.encoders.ocr import open_ocr_engine, rapid
 from reeltag.encoders.ocr.rapid import RapidOcrEngine, line_words
-from reeltag.encoders.ocr.words import Box, PosterText
+from reeltag.encoders.ocr.words import Box, PosterText, Refusal
 from reeltag.errors import EncoderError, MissingExtraError
 
 from .drawn import drawn_at, extent, extent_of, poster
@@ -125,7 +126,10 @@ def test_a_package_without_its_models_fetches_none(monkeypatch: pytest.MonkeyPat
     import rapidocr
 
     monkeypatch.setattr(rapidocr, "__file__", str(tmp_path / "__init__.py"))
-    with pytest.raises(EncoderError, match=r"rapidocr [\d.]+ comes without the model PP-OCRv6_det_small.onnx: pip"):
+    with pytest.raises(
+        EncoderError,
+        match=r"rapidocr [\d.]+ comes without the model PP-OCRv6_det_small.onnx: pip .*'rapidocr>=3.10,<3.11'",
+    ):
         _ = RapidOcrEngine().fingerprint
     assert list(tmp_path.iterdir()) == []
 
@@ -139,9 +143,13 @@ def test_a_failure_names_the_image(error: Exception) -> None:
 
     failing.__dict__["_engine"] = fail
     reason = (str(error).splitlines() or ["ValueError"])[-1]
-    with pytest.raises(EncoderError) as caught:
-        failing.read([poster(size=(480, 500))])
-    assert str(caught.value) == f"rapidocr cannot read an image of 480 x 500 pixels ({reason})"
+    (refusal,) = failing.read([poster(size=(480, 500))])
+    assert refusal == Refusal(reason=f"rapidocr cannot read an image of 480 x 500 pixels ({reason})")
+
+
+def test_the_extra_asks_for_the_versions_that_have_the_models() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert rapid.REQUIREMENT in project["optional-dependencies"]["ocr"]
 
 
 def test_lines_that_lost_their_parts_share_out_their_box() -> None:

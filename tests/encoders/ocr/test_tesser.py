@@ -10,7 +10,7 @@ import pytest
 
 from reeltag.encoders.ocr import open_ocr_engine, tesser
 from reeltag.encoders.ocr.tesser import TesserOcrEngine
-from reeltag.encoders.ocr.words import PosterText
+from reeltag.encoders.ocr.words import PosterText, Refusal
 from reeltag.errors import EncoderError, MissingExtraError
 
 from .drawn import drawn_at, extent_of, poster
@@ -117,8 +117,8 @@ def test_a_failure_names_the_image_and_forgets_it() -> None:
         raise RuntimeError("Failed to read picture")
 
     failing.__dict__["_api"] = SimpleNamespace(SetImage=fail, Clear=lambda: cleared.append(True))
-    with pytest.raises(EncoderError, match=r"tesserocr cannot read an image of 480 x 720 pixels \(Failed to read p"):
-        failing.read([poster()])
+    (refusal,) = failing.read([poster()])
+    assert refusal == Refusal(reason="tesserocr cannot read an image of 480 x 720 pixels (Failed to read picture)")
     assert cleared == [True]
 
 

@@ -20,7 +20,7 @@ from reeltag.encoders.ocr import vision
 from reeltag.encoders.ocr.vision import PROMPT, VisionConfig, VisionEngine, process_budget, understood
 from reeltag.encoders.ocr.vision_client import Budget, PassingError
 from reeltag.encoders.ocr.vision_settings import KEY_VARIABLE, VARIABLES
-from reeltag.encoders.ocr.words import Word
+from reeltag.encoders.ocr.words import Refusal, Word
 from reeltag.errors import ConfigError, EncoderError, MissingExtraError
 
 from .endpoint import Endpoint, Reply, Request, lines, refused, said, serving
@@ -78,6 +78,13 @@ def message_of(engine: VisionEngine, n: int = 1) -> str:
     return str(caught.value)
 
 
+def refusal_of(engine: VisionEngine) -> str:
+    (refusal,) = engine.read([poster()])
+    assert isinstance(refusal, Refusal)
+    assert KEY not in refusal.reason
+    return refusal.reason
+
+
 # ---------------------------------------------------------------- what is sent, what is read
 
 
@@ -121,8 +128,10 @@ def test_the_caller_keeps_its_image(endpoint: Endpoint) -> None:
 
 
 def test_reasoning_effort_is_sent_when_set(endpoint: Endpoint) -> None:
-    engine_for(endpoint.url, reasoning_effort="none").read([poster()])
-    assert endpoint.requests[0].body["reasoning_effort"] == "none"
+    engine_for(endpoint.url, reasoning_effort="none", max_tokens=77).read([poster()])
+    body = endpoint.requests[0].body
+    assert (body["reasoning_effort"], body["max_completion_tokens"]) == ("none", 77)
+    assert not {"temperature", "max_tokens"} & set(body)
 
 
 def test_words_know_their_lines(endpoint: Endpoint) -> None:
@@ -220,10 +229,10 @@ def test_the_same_poster_is_asked_once(endpoint: Endpoint) -> None:
 
 def test_a_failed_batch_repeats_only_what_was_not_read(endpoint: Endpoint) -> None:
     broken = {2}
-    endpoint.answer = lambda r: refused(400, "bad image") if number_of(r) in broken else lines(str(number_of(r)))
+    endpoint.answer = lambda r: refused(403, "no more") if number_of(r) in broken else lines(str(number_of(r)))
     engine = engine_for(endpoint.url, parallel=1)
     images = [poster(i) for i in range(5)]
-    with pytest.raises(EncoderError, match="status 400, 'bad image'"):
+    with pytest.raises(EncoderError, match="status 403, 'no more'"):
         engine.read(images)
     assert [number_of(r) for r in endpoint.requests] == [0, 1, 2]  # those after the failure were not sent
     broken.clear()
@@ -392,7 +401,7 @@ def test_a_garbled_answer_is_forgiven_once(endpoint: Endpoint) -> None:
     endpoint.replies = [said("I see a poster"), refused(500)]
     assert engine_for(endpoint.url).read([poster()])[0].text == "THE END"
     endpoint.replies = [said("I see"), refused(500), said(f"the {KEY} poster " + "y" * 200), lines("never asked")]
-    told = message_of(engine_for(endpoint.url))
+    told = refusal_of(engine_for(endpoint.url))
     assert len(endpoint.replies) == 1
     assert f"model '{MODEL}'" in told
     assert 'the answer must be {"lines": ["…"]}; got \'the [key] poster yyy' in told
@@ -406,21 +415,65 @@ def test_a_garbled_answer_is_forgiven_once(endpoint: Endpoint) -> None:
         (said(None, refusal="I cannot help"), "got 'I cannot help'"),
         (said(None, finish_reason="content_filter"), "got \"nothing (finish_reason 'content_filter')\""),
         (said([{"type": "text"}]), "got \"nothing (finish_reason 'stop')\""),
+        (Reply(body=b'{"choices": []}'), "got '{\"choices\": []}'"),
+    ],
+)
+def test_a_poster_may_be_refused(endpoint: Endpoint, reply: Reply, told: str) -> None:
+    endpoint.answer = lambda request: reply if number_of(request) == 1 else lines("A")
+    engine = engine_for(endpoint.url, parallel=1)
+    first, second, third = engine.read([poster(i) for i in range(3)])
+    assert (first.text, third.text) == ("A", "A")
+    assert told in second.reason
+    assert len(endpoint.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
         (Reply(body=b"<html>"), "got '<html>'"),
         (Reply(body=b"[]"), "got '[]'"),
-        (Reply(body=b'{"choices": []}'), "got '{\"choices\": []}'"),
         (Reply(body=b'{"choices": [{"message": null}]}'), 'got \'{"choices": [{"message": null}]}\''),
     ],
 )
-def test_refused_and_foreign_answers_are_errors(endpoint: Endpoint, reply: Reply, told: str) -> None:
+def test_answers_of_something_else_are_errors(endpoint: Endpoint, reply: Reply, told: str) -> None:
     endpoint.answer = lambda request: reply
     assert told in message_of(engine_for(endpoint.url))
     assert len(endpoint.requests) == 2
 
 
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_rejected_request_is_of_the_poster_where_others_were_read(endpoint: Endpoint, status: int) -> None:
+    endpoint.answer = lambda r: refused(status, "bad image") if number_of(r) == 1 else lines("A")
+    engine = engine_for(endpoint.url, parallel=1)
+    first, second = engine.read([poster(0), poster(1)])
+    assert first.text == "A"
+    assert f"status {status}, 'bad image'" in second.reason
+
+
+def test_a_content_filter_is_of_the_poster(endpoint: Endpoint) -> None:
+    body = {"error": {"message": "filtered", "code": "content_filter"}}
+    endpoint.replies = [Reply(400, json.dumps(body).encode())]
+    first, second = engine_for(endpoint.url, parallel=1).read([poster(0), poster(1)])
+    assert "status 400, 'filtered'" in first.reason
+    assert second.text == "THE END"
+
+
+def test_refusals_one_after_another_stop_the_run(endpoint: Endpoint) -> None:
+    endpoint.answer = lambda request: said("", finish_reason="length")
+    engine, found = engine_for(endpoint.url, parallel=1), {}
+    with pytest.raises(EncoderError, match=r"5 posters were refused one after another, the last so: .* cut off at 400"):
+        engine.read_into([poster(i) for i in range(9)], found)
+    assert len(endpoint.requests) == 5
+    assert sorted(found) == [0, 1, 2, 3, 4]
+    endpoint.replies = [lines("A")]  # one that is read, and the count begins again
+    with pytest.raises(EncoderError, match="refused one after another"):
+        engine.read([poster(i) for i in (5, 6, 7, 8, 9, 10, 11)])
+    assert len(endpoint.requests) == 11
+
+
 def test_an_answer_that_is_cut_off_names_the_setting(endpoint: Endpoint) -> None:
     endpoint.replies = [said('{"lines": ["A', finish_reason="length")]
-    told = message_of(engine_for(endpoint.url))
+    told = refusal_of(engine_for(endpoint.url))
     assert "cut off at 400 tokens; REELTAG_VISION_MAX_TOKENS allows longer ones" in told
     assert "REELTAG_VISION_REASONING_EFFORT=none" in told
 
@@ -434,7 +487,6 @@ def test_requests_are_capped_repeated_ones_counted(endpoint: Endpoint) -> None:
     engine = engine_for(endpoint.url, budget=budget, max_calls=3, parallel=1)
     assert message_of(engine, 5) == (
         f"model '{MODEL}': the next request could go above the cap max_calls = 3 (2 posters were read with 3 requests);"
-        " the posters of finished batches are kept, and a repeated run goes on after them;"
         " REELTAG_VISION_MAX_CALLS raises the cap"
     )
     assert len(endpoint.requests) == 3

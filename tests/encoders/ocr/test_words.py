@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reeltag.encoders.ocr.tables import rows_of, surer_than, write_words
-from reeltag.encoders.ocr.words import PosterText, Word
+from reeltag.encoders.ocr.words import PosterText, Refusal, Word, text_of, words_of
 from reeltag.errors import ConfigError
 
 BOX = ((0.1, 0.2), (0.3, 0.2), (0.3, 0.25), (0.1, 0.25))
@@ -35,7 +35,7 @@ words = st.builds(
 def test_no_words() -> None:
     nothing = PosterText()
     assert (nothing.text, nothing.lines, nothing.spans(), nothing.to_json()) == ("", (), (), [])
-    assert PosterText.from_bytes(nothing.to_bytes()) == nothing
+    assert words_of(nothing.to_bytes()) == nothing
     assert nothing.to_bytes() == b"[]"  # not the empty bytes, which are those of a poster that cannot be read
 
 
@@ -56,12 +56,19 @@ def test_json() -> None:
 @given(st.lists(words))
 def test_bytes_and_back(many: list[Word]) -> None:
     text = PosterText(words=tuple(many))
-    assert PosterText.from_bytes(text.to_bytes()) == text
+    assert words_of(text.to_bytes()) == text
+    assert text_of(text.to_bytes()) == text.text
+
+
+@pytest.mark.parametrize("reason", ["", "no [words], \u201cnever\u201d", "\ud800"])
+def test_a_refusal_is_told_from_words(reason: str) -> None:
+    refusal = Refusal(reason=reason)
+    assert words_of(refusal.to_bytes()) == text_of(refusal.to_bytes()) == refusal
 
 
 def test_a_lone_surrogate_survives() -> None:
     text = PosterText(words=(Word(text="\ud800"),))
-    assert PosterText.from_bytes(text.to_bytes()) == text
+    assert words_of(text.to_bytes()) == text
 
 
 def test_surer_than_keeps_what_has_no_confidence() -> None:

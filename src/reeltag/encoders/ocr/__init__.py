@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from reeltag.encoders.ocr.contract import OcrEngine
-from reeltag.encoders.ocr.words import PosterText, Word
+from reeltag.encoders.ocr.contract import OcrEngine, ReadingLog
+from reeltag.encoders.ocr.words import PosterText, Refusal, Word
 from reeltag.errors import EncoderError
 
 
@@ -60,4 +60,4 @@ def open_ocr_engine(spec: str) -> OcrEngine:
     return OCR_ENGINES[kind](given)
 
 
-__all__ = ["OCR_ENGINES", "OcrEngine", "PosterText", "Word", "open_ocr_engine"]
+__all__ = ["OCR_ENGINES", "OcrEngine", "PosterText", "ReadingLog", "Refusal", "Word", "open_ocr_engine"]

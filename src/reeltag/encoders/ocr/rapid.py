@@ -16,11 +16,12 @@ import torch
 from reeltag.encoders.images import RGBImage
 from reeltag.encoders.ocr.pixels import LARGEST_FACTOR, LONGEST_SIDE, SIDE, box_of, enlarged, is_strip, slice_of
 from reeltag.encoders.ocr.unglue import unglued
-from reeltag.encoders.ocr.words import Box, PosterText, Word
+from reeltag.encoders.ocr.words import Box, PosterText, Refusal, Word
 from reeltag.errors import EncoderError, MissingExtraError
 
 _VERSION = 1  # of what is done here before and after RapidOCR; part of the fingerprint
 _PURPOSE = "the OCR engine 'rapidocr'"
+REQUIREMENT = "rapidocr>=3.10,<3.11"  # of the extra "ocr": the versions whose package holds the models below
 _SETTINGS = {
     "Global.text_score": 0.5,
     "Global.use_cls": False,
@@ -72,16 +73,19 @@ class RapidOcrEngine:
         }
         return f"rapidocr-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}"
 
-    def read(self, images: Sequence[RGBImage]) -> list[PosterText]:
+    def read(self, images: Sequence[RGBImage]) -> list[PosterText | Refusal]:
         """Return the words of every image, line by line from top to bottom; an image without text has none.
+
+        Returns:
+            A refusal for an image on which RapidOCR failed.
 
         Raises:
             MissingExtraError: rapidocr is not installed.
-            EncoderError: It failed on an image.
+            EncoderError: Its models are not there.
         """
         return [self._read(enlarged(image)) for image in images]
 
-    def _read(self, image: RGBImage) -> PosterText:
+    def _read(self, image: RGBImage) -> PosterText | Refusal:
         if is_strip(image):
             return PosterText()
         pixels = np.ascontiguousarray(np.asarray(image)[:, :, ::-1])  # as BGR
@@ -90,7 +94,7 @@ class RapidOcrEngine:
             result = engine(pixels)
         except _errors() as error:
             size = f"{image.width} x {image.height} pixels"
-            raise EncoderError(f"rapidocr cannot read an image of {size} ({_last_line(error)})") from None
+            return Refusal(reason=f"rapidocr cannot read an image of {size} ({_last_line(error)})")
         if not getattr(result, "txts", None):
             return PosterText()
         parts = result.word_results if len(result.word_results) == len(result.txts) else [()] * len(result.txts)
@@ -157,7 +161,7 @@ def _model_paths() -> dict[str, Path]:
         if not (folder / name).is_file():
             raise EncoderError(
                 f"rapidocr {_package_version()} comes without the model {name}: "
-                "pip install --force-reinstall 'rapidocr>=3.9,<3.11'"
+                f"pip install --force-reinstall '{REQUIREMENT}'"
             )
     return {setting: folder / name for setting, name in _MODELS.items()}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from reeltag.encoders.images import RGBImage
 from reeltag.encoders.ocr.pixels import LARGEST_FACTOR, LONGEST_SIDE, SIDE, box_of, enlarged, is_strip
-from reeltag.encoders.ocr.words import PosterText, Word
+from reeltag.encoders.ocr.words import PosterText, Refusal, Word
 from reeltag.errors import EncoderError, MissingExtraError, shown
 
 _VERSION = 1  # of what is done here before and after Tesseract; part of the fingerprint
@@ -65,16 +65,19 @@ class TesserOcrEngine:
         }
         return f"tesserocr-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}"
 
-    def read(self, images: Sequence[RGBImage]) -> list[PosterText]:
+    def read(self, images: Sequence[RGBImage]) -> list[PosterText | Refusal]:
         """Return the words of every image, line by line from top to bottom; an image without text has none.
+
+        Returns:
+            A refusal for an image on which Tesseract failed.
 
         Raises:
             MissingExtraError: tesserocr is not installed.
-            EncoderError: The language data is not installed, or Tesseract failed on an image.
+            EncoderError: The language data is not installed.
         """
         return [self._read(enlarged(image)) for image in images]
 
-    def _read(self, image: RGBImage) -> PosterText:
+    def _read(self, image: RGBImage) -> PosterText | Refusal:
         if is_strip(image):
             return PosterText()
         api = self._api
@@ -84,7 +87,7 @@ class TesserOcrEngine:
             found = list(_lines(api, image.size))
         except RuntimeError as error:
             size = f"{image.width} x {image.height} pixels"
-            raise EncoderError(f"tesserocr cannot read an image of {size} ({error})") from None
+            return Refusal(reason=f"tesserocr cannot read an image of {size} ({error})")
         finally:
             api.Clear()
         found.sort(key=_top)

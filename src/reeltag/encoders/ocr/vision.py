@@ -17,9 +17,9 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from functools import cache
 
 from reeltag.encoders.images import RGBImage
-from reeltag.encoders.ocr.vision_client import Budget, CapReachedError, Pause, VisionClient, garbled
+from reeltag.encoders.ocr.vision_client import Budget, CapReachedError, Pause, RefusedError, VisionClient, garbled
 from reeltag.encoders.ocr.vision_settings import VisionConfig
-from reeltag.encoders.ocr.words import PosterText, Word
+from reeltag.encoders.ocr.words import PosterText, Refusal, Word
 from reeltag.errors import ConfigError, EncoderError
 
 __all__ = ["PROMPT", "VisionConfig", "VisionEngine"]
@@ -32,13 +32,15 @@ PROMPT = (
 )
 _SCHEMA = 1  # part of the fingerprint; raise it when the same answer gives other words or the same image other bytes
 _QUALITY = 90
+_MOST_IN_A_ROW = 5  # posters refused one after another; then the settings are wrong, or the model unfit
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\s*```\s*", re.DOTALL)
 
 
 class VisionEngine:
     """Words as a vision model copies them; it tells neither places nor how sure it is.
 
-    What was read stays in memory for the life of the engine, so a batch that failed repeats only what was not read.
+    A poster that the model will not or cannot read is a refusal; a failure of the endpoint stops the batch. What was
+    read stays in memory for the life of the engine, so a batch that failed repeats only what was not read.
 
     Args:
         model: The model, as the endpoint names it.
@@ -67,7 +69,10 @@ class VisionEngine:
         self._budget = process_budget() if budget is None else budget
         self._pause = pause
         self._now = now
-        self._read: dict[bytes, PosterText] = {}  # by hash of the JPEG that was sent
+        self._read: dict[bytes, PosterText | Refusal] = {}  # by hash of the JPEG that was sent
+        self._has_read = False
+        self._n_in_a_row = 0  # refusals since the last poster that was read
+        self._lock = threading.Lock()
 
     @property
     def fingerprint(self) -> str:
@@ -83,24 +88,34 @@ class VisionEngine:
         }
         return f"vision-{hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:32]}"
 
-    def read(self, images: Sequence[RGBImage]) -> list[PosterText]:
-        """Return the words of every image, in order; an image without text has none.
+    def read(self, images: Sequence[RGBImage]) -> list[PosterText | Refusal]:
+        """Return the words of every image, in order, as ``read_into`` finds them."""
+        found: dict[int, PosterText | Refusal] = {}
+        self.read_into(images, found)
+        return [found[position] for position in range(len(images))]
 
-        Ctrl-C sends no further requests and returns when those under way are answered or timed out.
+    def read_into(self, images: Sequence[RGBImage], found: dict[int, PosterText | Refusal]) -> None:
+        """Put the words of every image into ``found`` by its position; an image without text has none.
+
+        A refusal is an image whose answer was cut off, or twice not what was asked for, or that the endpoint rejects
+        though it took others. Ctrl-C sends no further requests and returns when those under way are answered or timed
+        out.
 
         Raises:
             MissingExtraError: httpx is not installed.
-            EncoderError: The endpoint refused or could not be reached, an answer was garbled, or a cap is reached.
+            EncoderError: The endpoint failed or could not be reached, refused five posters one after another, or a cap
+                is reached; what was read by then is in ``found``.
         """
         jpegs = [_jpeg(image, self.config.side) for image in images]
         hashes = [hashlib.sha256(jpeg).digest() for jpeg in jpegs]
         unread = {key: jpeg for key, jpeg in zip(hashes, jpegs, strict=True) if key not in self._read}
-        if unread:
-            try:
+        try:
+            if unread:
                 self._ask(unread)
-            except CapReachedError as cap:
-                raise EncoderError(self._budget.told(str(cap), self.config)) from None
-        return [self._read[key] for key in hashes]
+        except CapReachedError as cap:
+            raise EncoderError(self._budget.told(str(cap), self.config)) from None
+        finally:
+            found |= {position: self._read[key] for position, key in enumerate(hashes) if key in self._read}
 
     def _ask(self, unread: dict[bytes, bytes]) -> None:
         """Read images (hash to JPEG) in parallel; after a failure those under way are finished and kept in memory."""
@@ -121,12 +136,36 @@ class VisionEngine:
     def _ask_one(self, client: VisionClient, key: bytes, jpeg: bytes) -> None:
         try:
             text = client.ask(jpeg, understood)
+        except RefusedError as refusal:
+            self._refuse(client, key, refusal)
         except (EncoderError, CapReachedError):
             client.stop.set()  # before another poster is begun
             raise
-        if text is not None:
-            self._read[key] = text
-            self._budget.count_poster()
+        else:
+            if text is not None:
+                self._keep(key, text)
+
+    def _keep(self, key: bytes, text: PosterText) -> None:
+        with self._lock:
+            self._read[key], self._has_read, self._n_in_a_row = text, True, 0
+        self._budget.count_poster()
+
+    def _refuse(self, client: VisionClient, key: bytes, refusal: RefusedError) -> None:
+        """Keep a refusal of one poster.
+
+        Raises:
+            EncoderError: It may be one of every poster.
+        """
+        with self._lock:
+            if not refusal.is_certain and not self._has_read:
+                client.stop.set()
+                raise EncoderError(str(refusal)) from None
+            self._read[key] = Refusal(reason=str(refusal))
+            self._n_in_a_row += 1
+            if self._n_in_a_row < _MOST_IN_A_ROW:
+                return
+            client.stop.set()
+        raise EncoderError(f"{_MOST_IN_A_ROW} posters were refused one after another, the last so: {refusal}") from None
 
 
 @cache

@@ -26,6 +26,8 @@ T = TypeVar("T")
 Pause = Callable[[threading.Event, float], object]  # waits for so many seconds, or until the event is set
 
 _PASSING = (408, 409, 429)
+_OF_A_POSTER = (400, 413, 422)  # may mean the image or the settings
+_FILTERS = (b"content_filter", b"content_policy", b"content management policy")  # in messages: the image for certain
 _LONGEST_WAIT_S = 60.0
 _LONGEST_ASKED_S = 300.0  # a server that asks for more patience than this is given up
 _LARGEST_ANSWER = 1 << 20
@@ -36,12 +38,31 @@ _FIRST_GUESS = 2000  # tokens of prompt and image, until an answer has told
 
 
 class PassingError(Exception):
-    """A failure that may be gone at the next attempt; ``said`` is the answer where it was none that was asked for."""
+    """A failure that may be gone at the next attempt.
 
-    def __init__(self, told: str, wait_s: float = 0.0, said: str | None = None) -> None:
+    Attributes:
+        wait_s: Seconds that the server asks to wait.
+        said: The answer, where it was none that was asked for.
+        by_model: Whether a model said so, and not something else that answers at the address.
+    """
+
+    def __init__(self, told: str, wait_s: float = 0.0, said: str | None = None, by_model: bool = False) -> None:
         super().__init__(told)
         self.wait_s = wait_s
         self.said = said
+        self.by_model = by_model
+
+
+class RefusedError(Exception):
+    """One poster is refused.
+
+    Attributes:
+        is_certain: False where the endpoint may refuse every poster so, as when a setting is wrong.
+    """
+
+    def __init__(self, told: str, is_certain: bool = True) -> None:
+        super().__init__(told)
+        self.is_certain = is_certain
 
 
 class CapReachedError(Exception):
@@ -103,8 +124,7 @@ class Budget:
             spent += f", {self.cost:.4f} spent, and the next could cost {self._most(config):.4f}"
         return (
             f"model {config.model!r}: the next request could go above the cap {setting} = {getattr(config, setting):,}"
-            f" ({spent}); the posters of finished batches are kept, and a repeated run goes on after them;"
-            f" {VARIABLES[setting]} raises the cap"
+            f" ({spent}); {VARIABLES[setting]} raises the cap"
         )
 
     def _most(self, config: VisionConfig) -> float:
@@ -156,7 +176,8 @@ class VisionClient:
             The result; None when ``stop`` was set meanwhile.
 
         Raises:
-            EncoderError: The endpoint refused, or every attempt failed.
+            RefusedError: The endpoint works and gives no words of this image.
+            EncoderError: The endpoint does not work: it refused the request, or every attempt failed.
             CapReachedError: The next request could go above a cap.
         """
         garbled = 0
@@ -170,7 +191,8 @@ class VisionClient:
                 garbled += fault.said is not None
                 if attempt == self.config.attempts or garbled > 1 or fault.wait_s > _LONGEST_ASKED_S:
                     got = "" if fault.said is None else self._shown(fault.said, _SHOWN_OF_ANSWER)
-                    raise EncoderError(f"{self._place}: {fault}{got} (given up at attempt {attempt})") from None
+                    told = f"{self._place}: {fault}{got} (given up at attempt {attempt})"
+                    raise (RefusedError if fault.by_model else EncoderError)(told) from None
                 own = min(_LONGEST_WAIT_S, self.config.backoff_s * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
                 self._pause(self.stop, max(own, fault.wait_s))
         return None
@@ -181,13 +203,14 @@ class VisionClient:
         body = {
             "model": self.config.model,
             "messages": [{"role": "user", "content": content}],
-            "temperature": 0,
-            "max_tokens": self.config.max_tokens,
             "response_format": {"type": "json_object"},
         }
-        if self.config.reasoning_effort:
-            body["reasoning_effort"] = self.config.reasoning_effort
-        return body
+        if self.config.reasoning_effort:  # models that think take the limit by another name, and no temperature
+            return body | {
+                "reasoning_effort": self.config.reasoning_effort,
+                "max_completion_tokens": self.config.max_tokens,
+            }
+        return body | {"temperature": 0, "max_tokens": self.config.max_tokens}
 
     def _answer(self, body: dict[str, Any]) -> str:
         """Send one request and return what the model said."""
@@ -208,10 +231,13 @@ class VisionClient:
         told = f"status {status}, {self._shown(_message(content))}"
         if status in _PASSING or status >= 500:
             raise PassingError(told + (f", wait {wait_s:,.0f} s" if wait_s else ""), wait_s)
-        raise EncoderError(
+        told = (
             f"{self._place}: {told}; check the key (environment variable {self.config.key_variable}),"
             f" the base URL ({PREFIX}URL) and the model"
         )
+        if status in _OF_A_POSTER:
+            raise RefusedError(told, is_certain=any(mark in content.lower() for mark in _FILTERS))
+        raise EncoderError(told)
 
     def _send(self, body: dict[str, Any]) -> tuple[int, float, bytes]:
         """Return status, seconds to wait and content of the answer, whatever it is."""
@@ -241,14 +267,16 @@ class VisionClient:
 
     def _said(self, answer: dict[str, Any], content: bytes) -> str:
         """Return what the model said."""
+        if answer.get("choices") == []:
+            raise garbled(_text(content))
         try:
             choice = answer["choices"][0]
             said, refusal = choice["message"].get("content"), choice["message"].get("refusal")
             reason = choice.get("finish_reason")
         except (KeyError, IndexError, TypeError, AttributeError):
-            raise garbled(_text(content)) from None
+            raise garbled(_text(content), by_model=False) from None
         if reason == "length":
-            raise EncoderError(
+            raise RefusedError(
                 f"{self._place}: the answer was cut off at {self.config.max_tokens} tokens;"
                 f" {VARIABLES['max_tokens']} allows longer ones, and models that think before they answer"
                 f" may need {VARIABLES['reasoning_effort']}=none"
@@ -268,9 +296,9 @@ class _NotSentError(Exception):
     """No connection was made, so nothing can have been charged."""
 
 
-def garbled(said: str) -> PassingError:
+def garbled(said: str, by_model: bool = True) -> PassingError:
     """Return the error for an answer that is not what was asked for."""
-    return PassingError('the answer must be {"lines": ["…"]}; got ', said=said)
+    return PassingError('the answer must be {"lines": ["…"]}; got ', said=said, by_model=by_model)
 
 
 def _key(config: VisionConfig) -> str:
@@ -307,7 +335,7 @@ def _parsed(content: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict):
-        raise garbled(_text(content))
+        raise garbled(_text(content), by_model=False)
     return answer
 
 

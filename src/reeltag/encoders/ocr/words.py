@@ -28,6 +28,21 @@ class Word:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Refusal:
+    """What an engine returns for a poster that it cannot read, though it can read others.
+
+    Attributes:
+        reason: In one line.
+    """
+
+    reason: str
+
+    def to_bytes(self) -> bytes:
+        """Return it as JSON, for the cache."""
+        return json.dumps(self.reason, ensure_ascii=False).encode("utf-8", "surrogatepass")
+
+
+@dataclass(frozen=True, kw_only=True)
 class PosterText:
     """The words of one poster in reading order; none when the engine found no text."""
 
@@ -66,11 +81,24 @@ class PosterText:
         rows = [[word.text, word.confidence, word.box, word.line] for word in self.words]
         return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
-    @classmethod
-    def from_bytes(cls, content: bytes) -> PosterText:
-        """Read what ``to_bytes`` returned."""
-        rows = json.loads(content.decode("utf-8", "surrogatepass"))
-        return cls(words=tuple(Word(text=t, confidence=c, box=_box(b), line=line) for t, c, b, line in rows))
+
+def text_of(content: bytes) -> str | Refusal:
+    """Return the words joined by blanks, of what ``to_bytes`` of a text returned, or the refusal."""
+    rows = _rows(content)
+    return rows if isinstance(rows, Refusal) else " ".join(row[0] for row in rows)
+
+
+def words_of(content: bytes) -> PosterText | Refusal:
+    """Return the words, of what ``to_bytes`` of a text returned, or the refusal."""
+    rows = _rows(content)
+    if isinstance(rows, Refusal):
+        return rows
+    return PosterText(words=tuple(Word(text=t, confidence=c, box=_box(b), line=line) for t, c, b, line in rows))
+
+
+def _rows(content: bytes) -> list[list[Any]] | Refusal:
+    told = json.loads(content.decode("utf-8", "surrogatepass"))
+    return Refusal(reason=told) if isinstance(told, str) else list(told)
 
 
 def _box(corners: list[list[float]] | None) -> Box | None:
