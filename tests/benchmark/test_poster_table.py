@@ -164,11 +164,14 @@ def test_a_row_depends_on_what_it_reads(
 
 def test_settings_that_change_nothing_for_a_row_are_no_part_of_its_name(tmp_path: Path, engine: WidthEngine) -> None:
     of, table2 = inputs(tmp_path), benchmark("idkg-table2")
-    entries = [entry(table2, "MMBT"), entry(TABLE, "poster"), entry(TABLE, "poster with BCE")]
+    entries = [entry(table2, "MMBT"), entry(TABLE, "attention alone"), entry(TABLE, "attention alone with BCE")]
     runs = RunFolder(tmp_path, of, model_settings(entries, {}))
     mmbt, poster, bce = (set(runs.depends_on(found, 0)["settings"]) for found in entries)
     assert not mmbt & {"loss_settings", "max_positions"}
     assert poster - bce == {"loss_settings"} and "max_positions" in bce
+    assert "straight" not in poster
+    own = entry(TABLE, "poster")
+    assert RunFolder(tmp_path, of, model_settings([own], {})).depends_on(own, 0)["settings"]["straight"] == 512
 
 
 def test_hit_ratio_is_that_of_the_kept_probabilities(folder: Path, report: BenchmarkReport) -> None:

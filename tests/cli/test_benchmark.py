@@ -86,6 +86,11 @@ def test_mistakes(reeltag: Commands) -> None:
         + ", ".join(entry.label for entry in BENCHMARKS["idkg-table2"].entries),
     )  # fmt: skip
     reeltag.fails(
+        "benchmark", *OPTIONS, "--against", "IDGK",
+        because="idkg-table2 has no entry 'IDGK'; known: "
+        + ", ".join(entry.label for entry in BENCHMARKS["idkg-table2"].entries),
+    )  # fmt: skip
+    reeltag.fails(
         "benchmark", *OPTIONS, "--protocol", "leaky",
         because="BenchmarkConfig.protocol must be one of clean, published; got 'leaky'",
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,6 +48,10 @@ def benchmark(
     seeds: Annotated[int, typer.Option(help="Trainings per entry.")] = 3,
     only: Annotated[
         str | None, typer.Option(help="Comma-separated entries to run (default: all).", show_default=False)
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="Entry that all others are tested against (default: as --list says).", show_default=False),
     ] = None,
     labels: Annotated[str, typer.Option(help="List field that holds the labels.")] = "genres",
     exclude: Annotated[
@@ -137,6 +142,9 @@ def benchmark(
         settings=settings or [],
     )
     chosen.select(config.only)
+    if against is not None:
+        (reference,) = chosen.select([against])
+        chosen = replace(chosen, reference=reference.label)
     films = read_catalogue(
         catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=labels
     )
