@@ -223,7 +223,7 @@ RECIPES: dict[str, Recipe] = {
     "idkg": Recipe(name="idkg", model="idkg", features=_TAUGHT),
     "idkg-published": Recipe(name="idkg-published", model="idkg", model_settings=IDKG_PUBLISHED, features=_IN_SAMPLE),
     "idkg-gmu": Recipe(name="idkg-gmu", model="idkg", model_settings=IDKG_GMU, features=_IN_SAMPLE),
-    "poster": Recipe(name="poster", model="poster", model_settings={"straight": 512}, features=_ON_POSTERS),
+    "poster": Recipe(name="poster", model="poster", model_settings={"loss": "bce"}, features=_ON_POSTERS),
     "poster-published": Recipe(
         name="poster-published", model="poster", model_settings=POSTER_PUBLISHED, features=_ON_POSTERS
     ),

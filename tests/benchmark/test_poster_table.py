@@ -29,7 +29,7 @@ from .posters import WidthEngine, poster_config, stand_in, with_posters
 
 TABLE, GAIN = benchmark("poster-table"), benchmark("poster-gain")
 TEST = sample().take(sample().rows_of("test"))
-ONLY = ("poster", "image only", "text only", "as published", "GMU")
+ONLY = ("full", "image only", "text only", "as published", "GMU")
 SIZES = {"posters at 50 %", "posters at 75 %"}
 
 
@@ -107,13 +107,13 @@ def test_published_figures_of_the_poster_paper() -> None:
 def test_what_the_rows_read(tmp_path: Path, engine: WidthEngine) -> None:
     of = inputs(tmp_path)
     read = {found.label: of.of(found, of.part.test) for found in TABLE.entries}
-    assert list(read["poster"].tokens) == ["poster_text.letters", "poster.shade"] and not read["poster"].blocks
+    assert list(read["full"].tokens) == ["poster_text.letters", "poster.shade"] and not read["full"].blocks
     assert list(read["GMU"].blocks) == ["poster_text.letters", "poster.shade"] and not read["GMU"].tokens
     assert list(read["image only"].tokens) == ["poster.shade"]
     assert list(read["text only"].tokens) == ["poster_text.letters"]
-    assert list(read["poster"].ids) == TEST.ids
+    assert list(read["full"].ids) == TEST.ids
     vectors = inputs(tmp_path, tokens=("poster",))
-    mixed = vectors.of(entry(TABLE, "poster"), vectors.part.test)
+    mixed = vectors.of(entry(TABLE, "full"), vectors.part.test)
     assert (list(mixed.tokens), list(mixed.blocks)) == (["poster.shade"], ["poster_text.letters"])
 
 
@@ -146,11 +146,11 @@ def test_rows_that_name_nothing_read_no_words_and_depend_on_none(tmp_path: Path,
 @pytest.mark.parametrize(
     ("change", "labels"),
     [
-        ({"ocr_engine": "tesserocr"}, {"poster", "text only", "GMU"}),
-        ({"poster_text_encoders": ("minilm",)}, {"poster", "text only", "GMU"}),
-        ({"patch_grid": 3}, {"poster", "image only"}),
-        ({"token_limit": 5}, {"poster", "text only"}),
-        ({"tokens": ("poster",)}, {"poster", "text only"}),
+        ({"ocr_engine": "tesserocr"}, {"full", "text only", "GMU"}),
+        ({"poster_text_encoders": ("minilm",)}, {"full", "text only", "GMU"}),
+        ({"patch_grid": 3}, {"full", "image only"}),
+        ({"token_limit": 5}, {"full", "text only"}),
+        ({"tokens": ("poster",)}, {"full", "text only"}),
         ({"plot_encoders": ("minilm",)}, set()),
     ],
 )
@@ -158,20 +158,17 @@ def test_a_row_depends_on_what_it_reads(
     change: dict[str, Any], labels: set[str], tmp_path: Path, engine: WidthEngine
 ) -> None:
     here, there = inputs(tmp_path), inputs(tmp_path, **change)
-    found = [entry(TABLE, label) for label in ("poster", "image only", "text only", "GMU")]
+    found = [entry(TABLE, label) for label in ("full", "image only", "text only", "GMU")]
     assert {one.label for one in found if here.describe(one) != there.describe(one)} == labels
 
 
 def test_settings_that_change_nothing_for_a_row_are_no_part_of_its_name(tmp_path: Path, engine: WidthEngine) -> None:
     of, table2 = inputs(tmp_path), benchmark("idkg-table2")
-    entries = [entry(table2, "MMBT"), entry(TABLE, "attention alone"), entry(TABLE, "attention alone with BCE")]
+    entries = [entry(table2, "MMBT"), entry(TABLE, "full"), entry(TABLE, "full with BCE")]
     runs = RunFolder(tmp_path, of, model_settings(entries, {}))
     mmbt, poster, bce = (set(runs.depends_on(found, 0)["settings"]) for found in entries)
     assert not mmbt & {"loss_settings", "max_positions"}
     assert poster - bce == {"loss_settings"} and "max_positions" in bce
-    assert "straight" not in poster
-    own = entry(TABLE, "poster")
-    assert RunFolder(tmp_path, of, model_settings([own], {})).depends_on(own, 0)["settings"]["straight"] == 512
 
 
 def test_hit_ratio_is_that_of_the_kept_probabilities(folder: Path, report: BenchmarkReport) -> None:
@@ -188,11 +185,11 @@ def test_mcnemar_pairs_the_runs_of_one_seed(folder: Path, report: BenchmarkRepor
     truth = targets(report) > 0
     p_values, by_label, lost = [], [], []
     for seed in (0, 1):
-        first, second = (decided(folder, report, label, seed) == truth for label in ("poster", "GMU"))
+        first, second = (decided(folder, report, label, seed) == truth for label in ("full", "GMU"))
         only_first, only_second = int((first & ~second).sum()), int((second & ~first).sum())
         p_values.append(float(mcnemar(np.array(only_first), np.array(only_second))))
         lost.append(only_first)
-        tests = compare_labels(truth, *(decided(folder, report, label, seed) for label in ("poster", "GMU")),
+        tests = compare_labels(truth, *(decided(folder, report, label, seed) for label in ("full", "GMU")),
                                labels=tuple(report.labels))  # fmt: skip
         by_label.append([test.adjusted_p_value for test in tests])
     found = report.row("GMU").decisions
@@ -200,7 +197,7 @@ def test_mcnemar_pairs_the_runs_of_one_seed(folder: Path, report: BenchmarkRepor
     assert found.p_value == pytest.approx(np.median(p_values))
     assert found.only_reference == np.mean(lost)
     assert list(found.labels.values()) == pytest.approx(np.median(by_label, axis=0))
-    assert report.row("poster").decisions is None
+    assert report.row("full").decisions is None
     assert report.row("GMU").to_json()["mcnemar"]["labels"] == found.labels
 
 
@@ -216,20 +213,20 @@ def test_labels_that_differ_are_told_by_direction() -> None:
 
 def test_variants_are_read_by_the_rows_they_concern(report: BenchmarkReport) -> None:
     ocr = "words by tesserocr"
-    assert set(report.row("poster").variants) == {*SIZES, ocr, "no words", "no image"}
+    assert set(report.row("full").variants) == {*SIZES, ocr, "no words", "no image"}
     assert set(report.row("image only").variants) == SIZES
     assert set(report.row("text only").variants) == {*SIZES, ocr}
     assert report.row("GMU").variants == report.row("as published").variants == {}
-    why = report.row("poster").variants[ocr]
+    why = report.row("full").variants[ocr]
     assert why == f"not run: {MissingExtraError('tesserocr', 'tesserocr', 'reading words with tesserocr')}"
-    data = report.row("poster").to_json()["variants"]
+    data = report.row("full").to_json()["variants"]
     assert data[ocr] == {"why_not": why}
     assert data["no words"]["present"]["poster_text"] == 0
-    assert data["posters at 50 %"]["present"] == report.row("poster").to_json()["present"]
+    assert data["posters at 50 %"]["present"] == report.row("full").to_json()["present"]
 
 
 def test_figures_of_variants_are_those_of_their_probabilities(folder: Path, report: BenchmarkReport) -> None:
-    data, arrays = kept(folder, report, "poster")
+    data, arrays = kept(folder, report, "full")
     names = set(data["variants"])
     assert names == {*SIZES, "no words", "no image"}
     assert {name for name in arrays if name.startswith("variant.")} == {f"variant.{name}" for name in names}
@@ -237,8 +234,8 @@ def test_figures_of_variants_are_those_of_their_probabilities(folder: Path, repo
         decisions = arrays[f"variant.{name}"] >= np.float32(data["threshold"])
         assert data["variants"][name]["figures"]["micro_f1"] == pytest.approx(micro_f1(targets(report), decisions))
     assert not np.array_equal(arrays["variant.no image"], arrays["probabilities"])
-    both = [run.variants["no image"]["figures"]["macro_f1"] for run in report.row("poster").runs]
-    found = report.row("poster").varied("no image", "macro_f1")
+    both = [run.variants["no image"]["figures"]["macro_f1"] for run in report.row("full").runs]
+    found = report.row("full").varied("no image", "macro_f1")
     assert found is not None and found.mean == pytest.approx(np.mean(both))
 
 
@@ -246,7 +243,7 @@ def test_smaller_posters_go_through_ocr_again(tmp_path: Path, engine: WidthEngin
     run(tmp_path, only=("text only",))
     assert engine.widths == {20, 15, 10}
     engine.widths.clear()
-    run(tmp_path, only=("poster",))
+    run(tmp_path, only=("full",))
     assert not engine.widths, "words are kept by content"
 
 
@@ -319,12 +316,12 @@ def test_markdown_and_console(folder: Path, report: BenchmarkReport) -> None:
     assert "published, IMDb posters: micro / macro / hit |" in text
     assert "IDKG" not in text
     for heading in (
-        "## Decisions against those of poster (McNemar)",
+        "## Decisions against those of full (McNemar)",
         "## The posters of the test titles changed, at the global threshold",
         "## Micro / macro F1 by decade of release, at the global threshold",
     ):
         assert heading in text
-    assert "| poster | words by tesserocr: not run: " in text
+    assert "| full | words by tesserocr: not run: " in text
     assert "poster_text, poster as tokens" in text
     assert "| 1950s to 1980s (few) | 24 |" in text
     titles = [title for title, _, _ in short_tables(report)]
@@ -351,7 +348,7 @@ def test_what_posters_add(tmp_path: Path, engine: WidthEngine) -> None:
 
 def test_without_posters_no_row_is_run(tmp_path: Path, engine: WidthEngine) -> None:
     features = replace(poster_config("poster-gain").features, tokens=("poster",))
-    config = poster_config("poster-table", only=("poster", "GMU"))
+    config = poster_config("poster-table", only=("full", "GMU"))
     report = run_benchmark("poster-table", sample(), tmp_path / "out", replace(config, features=features))
     assert {row.why_not for row in report.rows} == {"not run: nothing that it reads is there"}
     assert [title for title, _, _ in short_tables(report)][2:] == []

@@ -117,7 +117,7 @@ def test_posters(reeltag: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
         (folder / f"{title_id}.png").write_bytes(content)
     words = (
         "benchmark", "poster-table", "films.jsonl", "--posters", "posters", "--out", "bench", "--seeds", "1",
-        "--poster-encoder", "shade", "--poster-text-encoder", "letters", "--only", "poster,GMU", *assignments(),
+        "--poster-encoder", "shade", "--poster-text-encoder", "letters", "--only", "full,GMU", *assignments(),
     )  # fmt: skip
     result = reeltag(*words, "--no-variants", "--json")
     assert result.code == 0, result.err

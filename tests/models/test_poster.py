@@ -222,7 +222,7 @@ def test_start_is_near_the_base_rates() -> None:
     assert torch.sigmoid(net.head.out.bias).allclose(shares)
 
 
-@pytest.mark.parametrize("settings", [{}, {"fusion": "concat"}, {"self_layers": 0}, {"straight": 8}])
+@pytest.mark.parametrize("settings", [{}, {"fusion": "concat"}, {"self_layers": 0}])
 def test_gradients_reach_every_parameter(settings: dict[str, Any]) -> None:
     check_gradients(network(dropout=0.0, max_positions=2, **settings), LAYOUT, batch=rows())
 
@@ -445,42 +445,3 @@ def test_settings_that_do_not_fit() -> None:
     assert PosterConfig(loss="bce").loss_settings == {}  # the defaults are those of the asymmetric loss
     with pytest.raises(ConfigError, match="the loss 'bce' has no setting 'margin'"):
         PosterConfig(loss="bce", loss_settings={"margin": 0.1})
-
-
-# ---------------------------------------------------------------- the straight path
-
-
-@torch.no_grad()
-def test_straight_path_is_early_fusion_beside_the_attention() -> None:
-    net, batch = network(straight=8), rows()
-    alone = network(straight=8)
-    alone.straight = None
-    tokens = batch.read_tokens()
-    vectors = [batch.blocks[k] * batch.present[:, [k]] for k in range(2)]
-    for read in tokens:
-        means = torch.zeros(6, read.values.shape[2])
-        for title in range(6):
-            own = read.values[title][read.seen[title] > 0].float()
-            if len(own):
-                means[title] = 3 * own.mean(dim=0) / own.mean(dim=0).norm()
-        vectors.append(means)
-    x = torch.cat(vectors, dim=1)
-    for layer in net.straight.body:
-        x = torch.relu(layer(x)) if isinstance(layer, torch.nn.Linear) else x
-    added = net(batch).logits - alone(batch).logits
-    known = torch.tensor(
-        [any(place) and (length != (0, 0) or any(place[:2])) for place, length in zip(PLACES, LENGTHS, strict=True)]
-    )
-    torch.testing.assert_close(added[known], net.straight.out(x)[known])
-
-
-def test_straight_path_keeps_the_promises_of_the_network(tmp_path: Path) -> None:
-    features, targets = posters(60)
-    config = replace(SMALL, straight=8, training=replace(SMALL.training, epochs=2))
-    model = PosterModel(config, seed=1).fit(features, targets)
-    before = model.predict_proba(features)
-    np.testing.assert_allclose(model.predict_proba(features.take([5, 0]))[1], before[0], atol=1e-5)
-    model.save_pretrained(tmp_path)
-    np.testing.assert_array_equal(PosterModel.from_pretrained(tmp_path).predict_proba(features), before)
-    nothing = features.without("poster").without("poster_text").take([0, 1])
-    assert np.isfinite(model.predict_proba(nothing)).all()

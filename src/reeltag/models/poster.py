@@ -11,8 +11,7 @@ Open in the paper and chosen: width, heads, depth, dropout, batch and patience; 
 What differs: the textual side holds whatever else is known of a title (plot, credits, ...), a block that is one vector
 being one token; such a block is scaled already and aligned without normalisation. A poster without text, or a title
 without a poster, has a learned vector as the only token of that side; of a title of which nothing is known the base
-rates are said. By choice (``straight``) early fusion runs beside the attention and adds its logits: what a few thousand
-titles can teach a network over pooled vectors better than one over tokens.
+rates are said.
 """
 
 from __future__ import annotations
@@ -25,21 +24,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from torch.nn import functional
 
 from reeltag.config import check_choice, check_range
 from reeltag.errors import ConfigError
 from reeltag.features import Features
 from reeltag.models.attention import Alignment, CrossAttention, FeedForwardHead, SelfAttention, first_positions, pooled
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
-from reeltag.models.layers import classify, or_prior, perceptron
+from reeltag.models.layers import classify, or_prior
 from reeltag.models.layout import Layout, Outputs, Rows, Tokens
 from reeltag.models.objective import PREDICT_TOKEN_ROWS, parts_of
-from reeltag.models.scaling import EMBEDDING_LENGTH
 from reeltag.training import TrainingConfig
 
 FUSIONS = ("cross", "concat")
-_STRAIGHT_DROPOUT = 0.5  # that of early fusion
 VISUAL = "poster"  # the modality of the visual side; all others are textual
 
 POSTER_PUBLISHED: dict[str, Any] = {
@@ -90,7 +86,6 @@ class PosterConfig(NetworkConfig):
         dropout: In all parts.
         token_dropout: Chance that a token of a training title is not seen.
         hidden: Width of the hidden layer of the head.
-        straight: Width of a path past all attention; 0 for none, as published.
         max_positions: Tokens of a sequence with a learned position; later ones share the last. 0 for no positions.
     """
 
@@ -105,7 +100,6 @@ class PosterConfig(NetworkConfig):
     token_dropout: float = 0.0
     hidden: int = 256
     max_positions: int = 64
-    straight: int = 0
     training: TrainingConfig = field(default_factory=poster_training)
 
     def __post_init__(self) -> None:
@@ -121,7 +115,6 @@ class PosterConfig(NetworkConfig):
             ("token_dropout", 0, 0.95),
             ("hidden", 1, 65_536),
             ("max_positions", 0, 65_536),
-            ("straight", 0, 65_536),
         ):
             check_range(owner, name, getattr(self, name), low, high)
         check_choice(owner, "fusion", self.fusion, FUSIONS)
@@ -200,29 +193,6 @@ class SideTokens(nn.Module):
         return Tokens(values, read.seen)
 
 
-class StraightPath(nn.Module):
-    """Early fusion beside the attention: every block as one vector, side by side, two hidden layers, logits of its own.
-
-    A sequence is the mean of its tokens, brought to the length that scaled embeddings have.
-
-    Args:
-        layout: Blocks and labels.
-        hidden: Width of the hidden layers.
-    """
-
-    def __init__(self, layout: Layout, hidden: int) -> None:
-        super().__init__()
-        self.body = perceptron([sum(layout.widths), hidden, hidden], _STRAIGHT_DROPOUT)
-        self.out = nn.Linear(hidden, layout.n_labels)
-
-    def forward(self, rows: Rows, tokens: Sequence[Tokens]) -> torch.Tensor:
-        """Return logits (n, n_labels) to be added to those of the attention."""
-        means = [pooled(read.values.to(self.out.weight.dtype), read.seen) for read in tokens]
-        vectors = [EMBEDDING_LENGTH * functional.normalize(mean, dim=1) for mean in means]
-        blocks = [block * rows.present[:, place : place + 1] for place, block in enumerate(rows.blocks)]
-        return classify(self.out, self.body(torch.cat([*blocks, *vectors], dim=1)))
-
-
 class PosterNetwork(nn.Module):
     """The network of one member.
 
@@ -242,7 +212,6 @@ class PosterNetwork(nn.Module):
         self.cross = CrossAttention(dim, heads, dropout) if config.fusion == "cross" else None
         self.refine = SelfAttention(dim, heads, dropout, config.self_layers)
         self.head = FeedForwardHead(2 * dim, config.hidden, layout.n_labels, dropout)
-        self.straight = StraightPath(layout, config.straight) if config.straight else None
         self.register_buffer("prior", torch.zeros(layout.n_labels))  # what is said of a title of which nothing is known
 
     def start(self, shares: torch.Tensor, label_vectors: torch.Tensor | None) -> None:  # noqa: ARG002
@@ -252,8 +221,7 @@ class PosterNetwork(nn.Module):
 
     def forward(self, rows: Rows, targets: torch.Tensor | None = None) -> Outputs:  # noqa: ARG002
         """Return logits (n, n_labels) and the means of both sides next to each other (n, 2 * dim)."""
-        tokens = rows.read_tokens()
-        visual, textual = self.visual(rows, tokens), self.textual(rows, tokens)
+        visual, textual = self._sides(rows)
         v, t = visual.values, textual.values
         if self.cross is not None:
             crossed = self.cross(v, t, visual.seen, textual.seen)
@@ -262,10 +230,7 @@ class PosterNetwork(nn.Module):
         v, t = torch.split(x, [v.shape[1], t.shape[1]], dim=1)
         fused = torch.cat([pooled(v, visual.seen), pooled(t, textual.seen)], dim=1)
         known = 1 - visual.seen[:, -1] * textual.seen[:, -1]
-        logits = classify(self.head, fused)
-        if self.straight is not None:
-            logits = logits + self.straight(rows, tokens)
-        return Outputs(or_prior(logits, known, self.prior), fused.float())
+        return Outputs(or_prior(classify(self.head, fused), known, self.prior), fused.float())
 
     def look(self, rows: Rows) -> Looked | None:
         """Return what every token receives: a mean over heads and over the real tokens that look at it.

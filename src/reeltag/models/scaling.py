@@ -14,7 +14,7 @@ from reeltag.features import Block, Features, Values
 
 _CLIP = 5.0
 _MIN_SPREAD = 1e-6
-EMBEDDING_LENGTH = 3.0  # chosen on validation: longer rows (8, 14, unit variance) overfit within a few epochs
+_EMBEDDING_LENGTH = 3.0  # chosen on validation: longer rows (8, 14, unit variance) overfit within a few epochs
 
 
 class BlockScaler:
@@ -51,7 +51,7 @@ class BlockScaler:
                 values = np.zeros((1, values.shape[1]), np.float32)
             mean, spread = values.mean(axis=0, dtype=np.float64), values.std(axis=0, dtype=np.float64)
             if block.is_sparse or _are_unit_rows(values):
-                mean, spread = np.zeros(len(mean)), np.full(len(mean), 1 / EMBEDDING_LENGTH)
+                mean, spread = np.zeros(len(mean)), np.full(len(mean), 1 / _EMBEDDING_LENGTH)
             self._tensors[f"{name}.mean"] = mean.astype(np.float32)
             self._tensors[f"{name}.spread"] = np.where(spread > _MIN_SPREAD, spread, 1).astype(np.float32)
             self.widths[name] = values.shape[1]
