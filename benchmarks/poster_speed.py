@@ -21,6 +21,7 @@ import polars as pl
 import torch
 
 from reeltag.catalogue.posters import Posters, open_posters
+from reeltag.encoders.clip import ClipEncoder
 from reeltag.encoders.images import RGBImage, decode_all
 from reeltag.encoders.ocr import open_ocr_engine
 from reeltag.encoders.onnx import OnnxEncoder
@@ -34,13 +35,14 @@ def main() -> None:
     parser.add_argument("shared", type=Path, help="folder with data/posters and weights")
     parser.add_argument("--n", type=int, default=512, help="posters per encoder")
     parser.add_argument("--ocr", type=int, default=64, help="posters for the OCR engine; 0 leaves it out")
+    parser.add_argument("--clip", type=int, default=64, help="posters for a CLIP of random weights; 0 leaves it out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     posters = open_posters([asked.shared / "data" / "posters"])
     ids = pl.read_parquet(sorted((asked.shared / "data" / "posters").glob("*.parquet"))[0], columns=["imdb_id"])
-    ids = ids["imdb_id"].to_list()[: max(asked.n, asked.ocr)]
+    ids = ids["imdb_id"].to_list()[: max(asked.n, asked.ocr, asked.clip)]
     images = [image for image in decode_all([content for _, content in posters.read(ids)]) if image is not None]
     print(f"{len(images)} posters, {asked.threads} threads; median of {asked.repeats} runs, milliseconds a poster")
     print("| what | bare | end to end | ratio |\n|---|---|---|---|")
@@ -52,6 +54,8 @@ def main() -> None:
                 lambda s, e=encoder: s.encode_posters(e, posters, ids[: asked.n]), asked.n)  # fmt: skip
         measure(f"{name}, patches", asked, bare_onnx(*encoder._patch_session[:1], inputs, encoder._patch_session[1]),
                 lambda s, e=encoder: s.encode_patches(e, posters, ids[: asked.n], 7), asked.n)  # fmt: skip
+    if asked.clip:
+        measure_clip(asked, posters, ids[: asked.clip], images[: asked.clip])
     if asked.ocr:
         measure_ocr(asked, posters, ids[: asked.ocr], images[: asked.ocr])
 
@@ -95,6 +99,26 @@ def measure_ocr(asked: argparse.Namespace, posters: Posters, ids: list[str], ima
     measure(
         "rapidocr, words", asked, lambda: engine.read(images), lambda s: s.read_words(engine, posters, ids), len(ids)
     )
+
+
+def measure_clip(asked: argparse.Namespace, posters: Posters, ids: list[str], images: list[RGBImage]) -> None:
+    """The same of CLIP's ViT-B/32, whose cost does not depend on its weights: random ones are made on the spot."""
+    from transformers import CLIPImageProcessorPil, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    with tempfile.TemporaryDirectory() as folder:
+        CLIPVisionModelWithProjection(CLIPVisionConfig()).save_pretrained(folder)
+        CLIPImageProcessorPil().save_pretrained(folder)
+        encoder = ClipEncoder(folder)
+        processor, network = encoder._loaded
+        parts = [images[start : start + encoder.batch_size] for start in range(0, len(images), encoder.batch_size)]
+        inputs = [processor(part, return_tensors="pt")["pixel_values"].to(network.dtype) for part in parts]
+
+        @torch.inference_mode()
+        def bare() -> None:
+            for batch in inputs:
+                network(pixel_values=batch)
+
+        measure("CLIP ViT-B/32, patches", asked, bare, lambda s: s.encode_patches(encoder, posters, ids, 7), len(ids))
 
 
 def timed(run: Callable[[], object]) -> float:
