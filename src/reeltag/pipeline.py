@@ -124,7 +124,8 @@ class FeaturePipeline:
         if self._reads("credits"):
             self._fit_credits(graph_films, graph_targets, seed, progress)
         if len(absent) == len(self.config.modalities):
-            raise FeatureError(f"no training title has any of: {', '.join(self.config.modalities)}")
+            hint = "; posters are given by --posters" if "poster" in self.config.modalities else ""
+            raise FeatureError(f"no training title has any of: {', '.join(self.config.modalities)}{hint}")
         return self
 
     def transform(self, catalogue: Catalogue, store: FeatureStore, progress: Progress = silent) -> Features:
