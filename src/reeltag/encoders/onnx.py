@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from reeltag.encoders.images import RGBImage, decoding_threads
+from reeltag.encoders.images import RGBImage
 from reeltag.encoders.onnx_card import OUTPUT, ImageCard, read_card
 from reeltag.encoders.patches import averaged, cells_of, with_feature_map
 from reeltag.errors import EncoderError, MissingExtraError
@@ -91,9 +90,8 @@ class OnnxEncoder:
         return np.concatenate(parts)
 
     def _pixels(self, batch: Sequence[RGBImage]) -> npt.NDArray[np.uint8]:
-        """Return images as the card has them, (n, height, width, 3), prepared side by side."""
-        with ThreadPoolExecutor(decoding_threads()) as pool:
-            return np.stack(list(pool.map(self.card.pixels, batch)))
+        """Return images as the card has them, (n, height, width, 3)."""
+        return np.stack([self.card.pixels(image) for image in batch])
 
     @property
     def token_dim(self) -> int:

@@ -140,6 +140,12 @@ def content_hashes(texts: Sequence[str]) -> Hashes:
     return as_hashes([content_hash(text.encode("utf-8", "surrogatepass")) for text in texts])
 
 
+def first_rows(hashes: Hashes, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """Return the rows of the wanted hashes, of equal ones the first alone, in order."""
+    _, first = np.unique(hashes[wanted], return_index=True)
+    return np.flatnonzero(wanted)[np.sort(first)]
+
+
 def hashes_of(keys: npt.NDArray[np.uint8]) -> Hashes:
     """Return the hashes of a stored array of bytes (n, 16), shape (n,)."""
     return np.frombuffer(np.ascontiguousarray(keys).tobytes(), _DTYPE)

@@ -22,7 +22,7 @@ from reeltag.encoders.ocr.contract import OcrEngine, ReadingLog, StepwiseEngine
 from reeltag.encoders.ocr.words import PosterText, Refusal, text_of, words_of
 from reeltag.encoders.poster_pass import PosterPass
 from reeltag.encoders.ragged import RaggedShards, StoredSequences, write_ragged
-from reeltag.encoders.shards import Hashes, Shards, content_hashes, write_shard
+from reeltag.encoders.shards import Hashes, Shards, content_hashes, first_rows, write_shard
 from reeltag.errors import EncoderError
 from reeltag.features import TokenBlock
 from reeltag.progress import Progress, silent
@@ -80,10 +80,8 @@ class FeatureStore:
         present = has_content(texts)
         hashes = content_hashes(texts)
         stored = Shards(folder)
-        missing = ~stored.known(hashes) & present
-        if missing.any():
-            _, first = np.unique(hashes[missing], return_index=True)
-            rows = np.flatnonzero(missing)[np.sort(first)]
+        rows = first_rows(hashes, ~stored.known(hashes) & present)
+        if len(rows):
             self._compute(encoder, [texts[row] for row in rows], hashes[rows], folder, progress)
             stored = Shards(folder)
         if not present.any():
@@ -176,9 +174,7 @@ class FeatureStore:
 
         def run(known: _Known, write: _Write) -> tuple[Hashes, npt.NDArray[np.bool_]]:
             present, hashes = has_content(texts), content_hashes(texts)
-            missing = ~known(hashes) & present
-            _, first = np.unique(hashes[missing], return_index=True)
-            rows = np.flatnonzero(missing)[np.sort(first)]
+            rows = first_rows(hashes, ~known(hashes) & present)
             stage = f"encoding pieces {encoder.name}"
             for start in range(0, len(rows), self.shard_texts):
                 progress(stage, start, len(rows))
