@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -12,11 +13,22 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from reeltag.assessment import RULE_NAMES, Subject, looks, measure, mistakes, modality_grid, report_on, titles_of
+from reeltag.assessment import (
+    RULE_NAMES,
+    Subject,
+    looks,
+    measure,
+    mistakes,
+    modality_grid,
+    report_on,
+    titles_of,
+    training_counts,
+)
 from reeltag.catalogue import Catalogue, PosterFiles
 from reeltag.errors import SplitError
 from reeltag.explain_tokens import PatchEvidence, PosterEvidence
 from reeltag.features import Block, Features
+from reeltag.labels import LabelConfig, LabelSpace
 from speaking import png
 
 TARGETS = np.array([[1, 0], [1, 0], [0, 1], [0, 1]], np.float32)
@@ -78,6 +90,19 @@ def test_rules_come_in_one_order_and_decide_by_their_thresholds() -> None:
     assert evaluation.headline == "global"
     assert evaluation.rule("at 0.5").micro_f1 == 1
     assert evaluation.rule("per_label").micro_recall == 0.5  # the second label is never decided
+
+
+def test_the_long_tail_is_measured_when_training_counts_are_known() -> None:
+    one = subject("plot")
+    probabilities = from_plot_alone(one.features)
+    assert measure(one, probabilities).long_tail is None
+    counts = training_counts(LabelSpace(("x", "y"), LabelConfig(), (2, 9)), 10)
+    tail = measure(replace(one, training=counts), probabilities).long_tail
+    assert tail is not None
+    assert (tail.n_train, [group.most for group in tail.groups]) == (10, [9, 2])
+    assert training_counts(LabelSpace(("x", "y"), LabelConfig()), 10) is None
+    grown = training_counts(LabelSpace(("x", "y"), LabelConfig(), (2, 12)), 10)
+    assert grown is not None and grown.n_titles == 12
 
 
 def test_mistakes_are_told_with_their_films(tmp_path: Path) -> None:

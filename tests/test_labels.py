@@ -205,6 +205,18 @@ def test_encode() -> None:
     assert known.tolist() == [True, False, False, True, True]
 
 
+def test_encode_sparse_says_the_same() -> None:
+    lists = [["c", "A", "A", "a"], [], None, ["other"], ["B", "other", " c "]]
+    dense, known = space("A", "B", "C").encode(lists)
+    sparse, sparsely_known = space("A", "B", "C").encode_sparse(lists)
+    assert sparse.format == "csr" and sparse.dtype == dense.dtype == np.float32
+    assert sparse.nnz == 4, "a label that is named twice is held once"
+    assert sparse.has_sorted_indices
+    assert np.array_equal(sparse.toarray(), dense)
+    assert np.array_equal(sparsely_known, known) and known.dtype == np.bool_
+    assert space("A").encode_sparse([])[0].shape == (0, 1)
+
+
 def test_encode_nothing() -> None:
     targets, known = space("A", "B").encode([])
     assert (targets.shape, known.shape) == ((0, 2), (0,))

@@ -24,6 +24,7 @@ from reeltag.evaluation import (
     Mistake,
     ModalityScores,
     Report,
+    TrainingCounts,
     Truth,
     evaluate_predictions,
     macro_f1,
@@ -33,6 +34,8 @@ from reeltag.evaluation import (
 )
 from reeltag.explain_tokens import PosterEvidence
 from reeltag.features import Features
+from reeltag.labels import LabelSpace
+from reeltag.predictions import Predictions
 
 RULE_NAMES = {"half": AT_HALF, "global": GLOBAL, "per_label": PER_LABEL}
 _MAX_GRID_MODALITIES = 6
@@ -59,6 +62,7 @@ class Subject:
         thresholds: By rule (``half``, ``global``, ``per_label``), each (n_labels,).
         rule: The rule that decides.
         look: What says which patches and words of a poster spoke; None where nothing does.
+        training: How frequent the labels were in training; None where that is unknown.
     """
 
     catalogue: Catalogue
@@ -69,6 +73,31 @@ class Subject:
     thresholds: dict[str, npt.NDArray[np.float32]]
     rule: str
     look: LookAt | None = None
+    training: TrainingCounts | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """What ``Tagger.evaluate`` returns.
+
+    Attributes:
+        report: Every figure; write it with ``reeltag.evaluation.write_report``.
+        predictions: Probabilities and decisions of the evaluated titles.
+        targets: Their truth, (n_titles, n_labels).
+    """
+
+    report: Report
+    predictions: Predictions
+    targets: npt.NDArray[np.float32]
+
+
+def training_counts(labels: LabelSpace, n_titles: int) -> TrainingCounts | None:
+    """Return how frequent labels were among training titles; None when the label space does not know.
+
+    A label that was added later may have more examples than there were training titles: those then count as titles.
+    """
+    counts = labels.counts
+    return TrainingCounts(labels=counts, n_titles=max(n_titles, *counts)) if counts else None
 
 
 def titles_of(split: str, catalogue: Catalogue, assign: Callable[[], Sequence[str]]) -> npt.NDArray[np.bool_]:
@@ -124,6 +153,7 @@ def measure(subject: Subject, probabilities: npt.NDArray[np.float32]) -> Evaluat
         probabilities,
         {name: subject.thresholds[rule] for rule, name in RULE_NAMES.items()},
         config=EvaluationConfig(headline=RULE_NAMES[subject.rule]),
+        training=subject.training,
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from reeltag.config import from_json, to_json
 from reeltag.errors import ConfigError, LabelError
@@ -154,15 +155,28 @@ class LabelSpace:
             title's labels are known. An empty list is unknown: catalogues leave the field empty for lack of
             knowledge, not to say that nothing applies. A list of other words says that none of these labels applies.
         """
-        targets = np.zeros((len(lists), len(self.labels)), np.float32)
-        known = np.zeros(len(lists), np.bool_)
+        targets, known = self.encode_sparse(lists)
+        return targets.toarray(), known
+
+    def encode_sparse(self, lists: Sequence[Sequence[str] | None]) -> tuple[sp.csr_matrix, npt.NDArray[np.bool_]]:
+        """Turn lists of words into a sparse target matrix, for spaces too wide to be held dense for every title.
+
+        Args:
+            lists: As for ``encode``.
+
+        Returns:
+            What ``encode`` returns, the targets as float32 CSR with sorted columns.
+        """
+        columns: list[int] = []
+        ends = np.zeros(len(lists) + 1, np.int64)
         for row, words in enumerate(lists):
-            known[row] = bool(words)
-            for word in words or ():
-                label = self.resolve(word)
-                if label is not None:
-                    targets[row, self._column[label]] = 1.0
-        return targets, known
+            labels = {self.resolve(word) for word in words or ()}
+            columns += sorted(self._column[label] for label in labels if label is not None)
+            ends[row + 1] = len(columns)
+        ones = np.ones(len(columns), np.float32)
+        shape = (len(lists), len(self.labels))
+        targets = sp.csr_matrix((ones, np.array(columns, np.int64), ends), shape=shape)
+        return targets, np.fromiter(map(bool, lists), np.bool_, len(lists))
 
     def decode(self, mask: npt.NDArray[np.bool_]) -> list[list[str]]:
         """Turn a boolean matrix (n_titles, n_labels) into lists of labels in column order.

@@ -151,6 +151,18 @@ def test_what_a_run_depends_on(tmp_path: Path) -> None:
     assert len({str(of.describe(found)) for found in BENCHMARKS["idkg-figure4"].entries}) == 1
 
 
+def test_settings_newer_than_kept_runs_are_told_where_they_are_not_empty(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    plain, named = inputs(tmp_path), replace(GMU, reads=("plot", "credits"))
+    for found in (GMU, named):
+        assert not {"vote_fields", "fields"} & set(plain.describe(found)["features"])  # type: ignore[call-overload]
+    votes = inputs(tmp_path, features=replace(FEATURES, vote_fields=("moods",)))
+    for found in (GMU, named):
+        assert votes.describe(found)["features"]["vote_fields"] == ["moods"]  # type: ignore[index]
+    assert votes.describe(replace(GMU, reads=("plot",))) == plain.describe(replace(GMU, reads=("plot",)))
+
+
 def test_rows_that_have_nothing_to_learn_from_say_so(tmp_path: Path) -> None:
     from dataclasses import replace
 

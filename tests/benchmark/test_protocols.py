@@ -3,12 +3,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
-from reeltag.benchmark.protocols import Partition, partition
+from reeltag.benchmark.protocols import Partition, TrainingTitles, partition
+from reeltag.catalogue import Catalogue
 from reeltag.errors import ConfigError, SplitError
-from reeltag.labels import LabelConfig
-from reeltag.splits import SplitConfig
+from reeltag.labels import LabelConfig, LabelSpace
+from reeltag.splits import SplitConfig, assign_splits
 from samples import catalogue, changed, rows, sample
 
 LABELS = LabelConfig(min_count=3)
@@ -77,12 +79,90 @@ def test_titles_without_any_of_the_labels_feed_the_graph_only() -> None:
     assert "News" not in part.labels.labels
     assert not {"t000", "t032"} & (ids(part, "train") | ids(part, "test"))
     assert "t000" in ids(part, "graph")
-    assert all(part.targets[getattr(part, role)].any(axis=1).all() for role in ("train", "validation", "test"))
+    assert all(part.targets_of(getattr(part, role)).any(axis=1).all() for role in ("train", "validation", "test"))
 
 
 def test_labels_come_from_the_training_titles() -> None:
     films = changed(lambda row: row | {"genres": [*row["genres"], "Sport"]}, split="test")
     assert "Sport" not in partition(films, LabelConfig(min_count=1), SplitConfig()).labels.labels
+
+
+def test_kept_runs_keep_their_names() -> None:
+    digest = partition(sample(), LABELS, SplitConfig()).digest()
+    assert digest == "148521ef69b3851c", "every run that was kept would be trained anew"
+
+
+def test_background_titles_are_learned_from_when_asked() -> None:
+    plain, more = (
+        partition(sample(), LABELS, SplitConfig(), training=TrainingTitles(background=told)) for told in (False, True)
+    )
+    assert ids(more, "train") == {row["id"] for row in rows() if row["split"] in ("train", "background")}
+    assert more.train.tolist() == sorted(more.train.tolist())
+    for role in ("validation", "test", "graph"):
+        assert np.array_equal(getattr(more, role), getattr(plain, role))
+    assert more.overlaps == {"train": 0.0, "validation": 0.0, "graph": 0.0}
+    assert more.digest() != plain.digest()
+    rare = changed(lambda row: row | {"genres": [*row["genres"], "Sport"]}, split="background")
+    assert "Sport" not in partition(rare, LABELS, SplitConfig()).labels.labels
+    assert "Sport" in partition(rare, LABELS, SplitConfig(), training=TrainingTitles(background=True)).labels.labels
+
+
+def test_background_titles_without_known_labels_are_not_learned_from() -> None:
+    films = changed(lambda row: row | {"genres": []} if row["id"] == "t123" else row)
+    part = partition(films, LABELS, SplitConfig(), training=TrainingTitles(background=True))
+    assert ids(part, "train", films) & {"t122", "t123"} == {"t122"}
+
+
+def test_background_titles_are_those_without_a_split_too() -> None:
+    films = changed(lambda row: row | {"split": None} if row["id"] in ("t000", "t125") else row)
+    part = partition(films, LABELS, SplitConfig(), training=TrainingTitles(background=True))
+    assert {"t000", "t125"} <= ids(part, "train", films)
+
+
+def test_training_titles_alone_need_their_texts() -> None:
+    def without(row: dict[str, Any]) -> dict[str, Any]:
+        return row | {"plot": " ", "genres": ["Sport"]} if row["id"] in ("t000", "t001", "t032", "t024") else row
+
+    films, needs = changed(without), TrainingTitles(needs=("plot",))
+    loose = LabelConfig(min_count=1)
+    assert "Sport" in partition(films, loose, SplitConfig()).labels.labels
+    part = partition(films, loose, SplitConfig(), training=needs)
+    assert "Sport" not in part.labels.labels, "the label space learns from the same titles"
+    assert not {"t000", "t001"} & ids(part, "train", films)
+    assert {"t000", "t001"} <= ids(part, "graph", films), "the graph stays as it is"
+    other = changed(lambda row: row | {"plot": None} if row["split"] != "train" else row)
+    part = partition(other, LABELS, SplitConfig(), training=TrainingTitles(background=True, needs=("plot",)))
+    assert part.counts == {"train": 72, "validation": 24, "test": 24, "graph": 82}, "no background title has a plot"
+
+
+def test_an_outline_is_a_plot() -> None:
+    frame = sample().frame.with_columns(
+        plot=pl.when(pl.col("id") == "t000").then(None).otherwise(pl.col("plot")),
+        outline=pl.when(pl.col("id") == "t000").then(pl.lit("A duel.")).otherwise(None),
+    )
+    films = Catalogue.from_frame(frame, source="films.jsonl")
+    needs = TrainingTitles(needs=("plot", "title"))
+    assert "t000" in ids(partition(films, LABELS, SplitConfig(), training=needs), "train", films)
+
+
+def test_targets_are_held_sparse_and_read_by_row() -> None:
+    part = partition(sample(), LABELS, SplitConfig())
+    dense, _ = part.labels.encode(sample().lists("genres"))
+    backwards = part.train[::-1]
+    assert np.array_equal(part.targets_of(backwards), dense[backwards])
+    assert part.targets_of(backwards).dtype == np.float32
+    assert np.array_equal(part.truth, dense[part.test])
+    assert part.training_counts == part.labels.counts == tuple(dense[part.train].sum(axis=0).astype(int))
+
+
+def test_labels_too_many_to_steer_the_split_leave_it_as_it_is() -> None:
+    films = catalogue(without=["split"])
+    splits = SplitConfig(seed=3, max_labels=2)
+    labels, known = LabelSpace.learn(films.lists("genres"), LabelConfig(min_count=1)).encode(films.lists("genres"))
+    whole = assign_splits(films, labels, splits, known=known)
+    part = partition(films, LABELS, splits)
+    for role in ("train", "validation", "test"):
+        assert np.array_equal(getattr(part, role), whole.rows_of(role))
 
 
 def test_errors() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from reeltag.benchmark import BENCHMARKS, NOT_IN_MMIMDB, BenchmarkConfig, changed
+from reeltag.benchmark.protocols import TrainingTitles
 from reeltag.benchmark.settings import graph_config, merged, model_settings
 from reeltag.config import from_json, to_json
 from reeltag.errors import ConfigError
@@ -26,11 +27,23 @@ def test_defaults() -> None:
         ({"protocol": "leaky"}, "BenchmarkConfig.protocol must be one of clean, published; got 'leaky'"),
         ({"n_seeds": 0}, "BenchmarkConfig.n_seeds must be between 1 and 1000; got 0"),
         ({"bootstrap": {"n_resamples": 0}}, "bootstrap.n_resamples must be between 1 and"),
+        ({"needs": ["plot", "cast"]}, "BenchmarkConfig.needs must be one of plot, title; got 'cast'"),
+        (
+            {"train_on_background": True, "protocol": "published"},
+            "BenchmarkConfig.train_on_background is for protocol 'clean' alone.*; got 'published'",
+        ),
     ],
 )
 def test_ranges(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         from_json(BenchmarkConfig, settings)
+
+
+def test_which_titles_are_learned_from() -> None:
+    assert BenchmarkConfig().training == TrainingTitles(background=False, needs=())
+    config = from_json(BenchmarkConfig, {"train_on_background": True, "needs": ["plot"]})
+    assert config.training == TrainingTitles(background=True, needs=("plot",))
+    assert from_json(BenchmarkConfig, to_json(config)) == config
 
 
 def test_assignments_reach_every_part() -> None:

@@ -65,6 +65,15 @@ def test_labels_can_be_left_out(reeltag: Commands) -> None:
     assert other["config"]["labels"]["exclude"] == []
 
 
+def test_which_titles_are_trained_on(reeltag: Commands) -> None:
+    words = ("benchmark", *OPTIONS, "--only", "GMU", "--json")
+    more = reeltag(*words, "--train-on-background").json
+    assert (more["titles"]["train"], more["config"]["train_on_background"]) == (82, True)
+    fewer = reeltag(*words, "--train-on-background", "--needs", "plot, title").json
+    assert (fewer["titles"]["train"], fewer["config"]["needs"]) == (72, ["plot", "title"])
+    reeltag.fails(*words, "--needs", "cast", because="BenchmarkConfig.needs must be one of plot, title; got 'cast'")
+
+
 def test_list(reeltag: Commands) -> None:
     result = reeltag("benchmark", "--list")
     assert result.code == 0

@@ -17,6 +17,7 @@ from reeltag.evaluation import (
     Mistake,
     ModalityScores,
     Report,
+    TrainingCounts,
     Truth,
     compare_runs,
     decide,
@@ -63,7 +64,9 @@ def names(n_labels: int) -> tuple[str, ...]:
 
 
 @cache
-def evaluation(n_titles: int = 80, n_labels: int = 6, labels: tuple[str, ...] | None = None) -> Evaluation:
+def evaluation(
+    n_titles: int = 80, n_labels: int = 6, labels: tuple[str, ...] | None = None, training: TrainingCounts | None = None
+) -> Evaluation:
     targets, probabilities = signal(n_titles, n_labels)
     thresholds = {
         AT_HALF: np.full(n_labels, 0.5),
@@ -72,7 +75,11 @@ def evaluation(n_titles: int = 80, n_labels: int = 6, labels: tuple[str, ...] | 
     }
     config = EvaluationConfig(bootstrap=BootstrapConfig(n_resamples=50))
     return evaluate_predictions(
-        Truth(targets=targets, labels=labels or names(n_labels)), probabilities, thresholds, config=config
+        Truth(targets=targets, labels=labels or names(n_labels)),
+        probabilities,
+        thresholds,
+        config=config,
+        training=training,
     )
 
 

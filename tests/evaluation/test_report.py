@@ -23,6 +23,7 @@ from reeltag.evaluation.report import (
     write_report,
 )
 from reeltag.evaluation.summary import ModalityScores
+from reeltag.evaluation.tails import TrainingCounts
 
 from .samples import evaluation, full_report, names
 
@@ -218,6 +219,31 @@ def test_mistakes_show_labels_and_probabilities() -> None:
         for item in (*mistake.wrong.predicted, *mistake.wrong.missed):
             assert f"{item.label} {item.probability:.2f}" in text
     assert "A shy waitress." in text
+
+
+def test_the_long_tail_is_told_when_training_counts_are_known(tmp_path: Path) -> None:
+    counts = TrainingCounts(labels=(1900, 40, 25, 9, 3, 3), n_titles=2000)
+    report = Report(title="Tail", metadata={}, evaluation=evaluation(training=counts))
+    write_report(tmp_path, report)
+    assert read_report(tmp_path) == report
+    page = Page((tmp_path / HTML_NAME).read_text(encoding="utf-8"))
+    assert {*SECTIONS, "long-tail"} <= set(page.ids)
+    tail, ranking = report.evaluation.long_tail, report.evaluation.ranking
+    assert tail is not None
+    for group, spread in zip(tail.groups, ("40 to 1,900", "9 to 25", "3"), strict=True):
+        row = f"{group.name} 2 {group.n_true_labels} {spread} {group.macro_f1:.3f} {group.macro_precision:.3f}"
+        assert row in page.text
+    assert f"Label coverage {100 * (tail.label_coverage or 0):.1f} %" in page.text
+    for top, scored in zip(ranking.top_k, tail.top_k, strict=True):
+        assert f"{top.k} {top.precision:.3f} {top.ndcg:.3f} {scored.precision:.3f} {scored.ndcg:.3f}" in page.text
+    assert "Propensity-scored precision and nDCG (Jain et al. 2016, A = 0.55, B = 1.5)" in page.text
+    assert "Labels by their number among 2,000 training titles" in page.text
+
+
+def test_without_training_counts_there_is_no_long_tail() -> None:
+    page = Page(report_to_html(small_report()))
+    assert "long-tail" not in page.ids
+    assert "PSP@k" not in page.text
 
 
 def test_comparison_is_told_in_figures() -> None:

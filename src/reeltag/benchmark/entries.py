@@ -25,6 +25,7 @@ class Entry:
         settings: Settings of the model that are not its defaults.
         reads: Modalities that are read, as far as they are there; empty to read everything but ``joint`` and
             ``poster_text``.
+        blocks: Names of the only blocks that are read of them, such as ``plot.tfidf``; empty for all.
         tokens: Read the modalities of ``features.tokens`` as sequences of vectors, not as one vector per title.
         credits: ``protocol`` reads the credits as the protocol has them, ``sum`` as the sum of the people's vectors,
             ``none`` not at all.
@@ -41,6 +42,7 @@ class Entry:
     model: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
+    blocks: tuple[str, ...] = ()
     tokens: bool = False
     credits: Credits = "protocol"
     side: tuple[str, ...] = ()
@@ -101,9 +103,11 @@ class Benchmark:
         paper: The paper it repeats; None for none.
         source: Table or figure of that paper.
         features: Settings of ``FeatureConfig`` that are not its defaults: what there is to be read.
-        metrics: Figures shown at each threshold.
+        run: Settings of ``BenchmarkConfig`` that are not its defaults: labels, and which titles are learned from.
+        metrics: Figures shown at each threshold; those of ``RANKING_METRICS`` are the same at any.
         examined: Labels of the rows that are also reported by decade, and under the variants.
         variants: Changes of the test titles that these rows are read again with, once trained.
+        long_tail: Report what rows are worth on rare labels: ranking figures, macro F1 of head, middle and tail.
     """
 
     name: str
@@ -114,9 +118,11 @@ class Benchmark:
     paper: Paper | None = None
     source: str = ""
     features: dict[str, Any] = field(default_factory=dict)
+    run: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[str, ...] = METRICS
     examined: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
+    long_tail: bool = False
 
     def select(self, labels: Iterable[str]) -> tuple[Entry, ...]:
         """Return the rows of the given labels, in the order of the benchmark; all of them when there are none.

@@ -33,8 +33,9 @@ from reeltag.pipeline import FeaturePipeline
 from reeltag.progress import Progress, silent
 from reeltag.recipes import FeatureConfig
 
-PROFILE, SUM = "credits.profile", "credits.sum"
+PROFILE, SUM, VOTES = "credits.profile", "credits.sum", "credits.votes"
 _JOINT, _WORDS = "joint", "poster_text"
+_NEWER = ("vote_fields", "fields")  # settings newer than kept runs, told where they are not empty
 # settings that only entries which name their modalities depend on
 _NAMED_ONLY = ("poster_text_encoders", "ocr_engine", "tokens", "patch_grid", "token_limit")
 
@@ -109,6 +110,7 @@ class Inputs:
             "credits": self._credits(entry),
             "side": sorted(self._side(entry)),
             "joint": self._joint_block(entry),
+            **({"blocks": list(entry.blocks)} if entry.blocks else {}),
         }
         if self._needs_graph(entry):
             reads["graph"] = to_json(graph_config(entry.scorer, self.config.graph))
@@ -172,7 +174,11 @@ class Inputs:
         if joint:
             return [name for name in names if name == joint]
         left_out = {PROFILE, STANDING, PEOPLE}
+        if not entry.reads_credits:
+            left_out |= {name for name in names if modality_of(name) == "credits"}
         read = [name for name in names if name not in left_out and self._is_read(entry, modality_of(name))]
+        if entry.blocks:
+            read = [name for name in read if name in entry.blocks]
         wanted = [*self._side(entry), *([PROFILE] if self._credits(entry) == PROFILE else [])]
         return [*read, *(name for name in wanted if name in names)]
 
@@ -196,14 +202,15 @@ class Inputs:
         if not entry.reads:
             kept = config if entry.joint else replace(config, modalities=read or config.modalities, joint_encoders=())
             newer = () if entry.tokens else _NAMED_ONLY
-            return {name: value for name, value in to_json(kept).items() if name not in newer}
+            return {name: value for name, value in _without_newer(kept).items() if name not in newer}
         tokens = [modality for modality in read if modality in config.tokens] if entry.tokens else []
         wanted = {f"{modality}_encoders" for modality in read}
         wanted |= {"ocr_engine"} if _WORDS in read else set()
-        wanted |= {"credit_features", "credits", "links"} if "credits" in read else set()
+        wanted |= {"credit_features", "credits", "links", "vote_fields"} if "credits" in read else set()
+        wanted |= {"fields"} if "fields" in read else set()
         wanted |= {"patch_grid"} if "poster" in tokens else set()
         wanted |= {"token_limit"} if set(tokens) - {"poster"} else set()
-        told = {name: value for name, value in to_json(config).items() if name in wanted}
+        told = {name: value for name, value in _without_newer(config).items() if name in wanted}
         return {"modalities": list(read), "tokens": tokens, **told}
 
     def _content_with(self, posters: bool) -> str:
@@ -219,7 +226,9 @@ class Inputs:
     def _credits(self, entry: Entry) -> str:
         if not entry.reads_credits:
             return ""
-        return SUM if entry.credits == "sum" or self.part.protocol == "published" else PROFILE
+        if entry.credits == "sum" or self.part.protocol == "published":
+            return SUM
+        return VOTES if "votes" in self.features_config.credit_features else PROFILE
 
     def _needs_graph(self, entry: Entry) -> bool:
         return entry.label_vectors or self._credits(entry) == SUM
@@ -249,7 +258,8 @@ class Inputs:
             plain = FeaturePipeline(replace(self.features_config, tokens=())).fit(
                 films.take(part.train),
                 films.take(part.graph),
-                part.targets[part.graph],
+                self._graph_targets(),
+                wider=films.take(self._wider()),
                 seed=self.config.splits.seed,
                 progress=self._progress,
             )
@@ -258,6 +268,23 @@ class Inputs:
             reader.config = self.features_config
             self._pipelines = {False: plain, True: reader}
         return self._pipelines[tokens]
+
+    def _wider(self) -> Rows:
+        """Return the titles whose other list fields people vote on: those of the graph, and background without labels.
+
+        Under ``published`` nothing is voted on.
+        """
+        graph = self.part.graph
+        if not self.features_config.credits.background:
+            return graph
+        return np.union1d(graph, self._catalogue.rows_of("background"))
+
+    def _graph_targets(self) -> npt.NDArray[np.float32]:
+        """Return the labels of the titles of the graph, (n_graph, n_labels); without columns when no graph is read."""
+        part = self.part
+        if "credits" not in self.features_config.modalities:
+            return np.zeros((len(part.graph), 0), np.float32)
+        return part.targets_of(part.graph)
 
     def _sum(self, scorer: str) -> tuple[Block, npt.NDArray[np.float32]]:
         if scorer not in self._sums:
@@ -276,7 +303,7 @@ class Inputs:
             return SumCredits.load(folder)
         films = self._catalogue.take(self.part.graph)
         stage: Progress = lambda name, done, total: self._progress(f"{scorer}: {name}", done, total)  # noqa: E731
-        trained = SumCredits(config, roles).fit(films, self.part.targets[self.part.graph], seed=seed, progress=stage)
+        trained = SumCredits(config, roles).fit(films, self._graph_targets(), seed=seed, progress=stage)
         with atomic_folder(folder) as temporary:
             trained.save(temporary)
         return trained
@@ -287,9 +314,19 @@ def digest(data: object) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _without_newer(config: FeatureConfig) -> dict[str, Any]:
+    """Return settings as JSON values, without those that kept runs did not know yet and that are empty."""
+    return {name: value for name, value in to_json(config).items() if value or name not in _NEWER}
+
+
 def _feature_config(config: BenchmarkConfig) -> FeatureConfig:
-    """Return what the pipeline reads: under ``published`` no profile, and nobody is left out of the own credits."""
+    """Return what the pipeline reads: under ``published`` no profile, and nobody is left out of the own credits.
+
+    Where votes are asked for they are all that is read of the graph: profiles of thousands of labels would not fit.
+    """
     published = config.protocol == "published"
+    if "votes" in config.features.credit_features and not published:
+        return replace(config.features, credit_features=("votes",))
     side = ("standing", "people")
     credits = replace(config.features.credits, leave_one_out=False) if published else config.features.credits
     return replace(config.features, credit_features=side if published else ("profile", *side), credits=credits)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reeltag.benchmark.long_tail import COVERAGE, PRECISIONS, PROPENSITY_SCORED
 from reeltag.benchmark.published import HIT, METRIC_NAMES, METRICS, PUBLISHED_CASES
 from reeltag.benchmark.report import BenchmarkReport, Row, Summary
-from reeltag.evaluation import AT_HALF, GLOBAL
+from reeltag.evaluation import AT_HALF, GLOBAL, PER_LABEL
+from reeltag.evaluation.tails import GROUPS
 
 _MISSING = "–"
+_ENDS = 30  # labels shown of either end, when they are more than twice as many
+_NAMED = 30  # labels named in a cell
 
 
 def to_markdown(report: BenchmarkReport) -> str:
@@ -27,7 +31,13 @@ def to_markdown(report: BenchmarkReport) -> str:
     lines += _table(*_half_table(report))
     lines += ["", "## At the global threshold, chosen on the validation titles", ""]
     lines += _table(*_global_table(report))
-    lines += ["", *_decision_section(report), *_variant_section(report), *_decade_section(report)]
+    lines += [
+        "",
+        *_tail_section(report),
+        *_decision_section(report),
+        *_variant_section(report),
+        *_decade_section(report),
+    ]
     lines += [*_label_section(report), *_attention_section(report), *_case_section(report)]
     lines += ["## Files", ""]
     lines += [f"- {kind}: `{file}`" for kind, file in report.files.items()]
@@ -55,10 +65,13 @@ def short_tables(report: BenchmarkReport) -> list[tuple[str, list[str], list[lis
         (f"F1 at threshold 0.5{beside}", ["model", *names, *map(_short, printed)], half),
         (
             f"At the global threshold of the validation titles; Δ: minus {report.benchmark.reference}",
-            ["model", *names[:2], "mAP", "ECE", "Δ micro F1", "p", "Δ macro F1", "p", "McNemar p"],
+            ["model", *map(METRIC_NAMES.__getitem__, METRICS[:2]), "mAP", "ECE", "Δ micro F1", "p", "Δ macro F1", "p",
+             "McNemar p"],
             chosen,
         ),
-    ]
+    ]  # fmt: skip
+    if header_rows := _tail_table(report, short=True):
+        tables.append(("Long tail: at thresholds per label, and without thresholds; means over seeds", *header_rows))
     if header_rows := _variant_table(report, short=True):
         tables.append(("At the global threshold, the posters of the test titles changed", *header_rows))
     if header_rows := _decade_table(report):
@@ -101,6 +114,33 @@ def _global_table(report: BenchmarkReport) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
+def _tail_section(report: BenchmarkReport) -> list[str]:
+    found = _tail_table(report)
+    if not found:
+        return []
+    return ["## Long tail: at thresholds per label, and without thresholds", "", *_table(*found), ""]
+
+
+def _tail_table(report: BenchmarkReport, *, short: bool = False) -> tuple[list[str], list[list[str]]] | None:
+    """Return header and rows of what is told of rare labels, fewer columns and means alone when short."""
+    if not report.benchmark.long_tail:
+        return None
+    ranking = ("P@1", "P@5", "nDCG@5", "PSP@1", "PSP@5") if short else (*PRECISIONS, "nDCG@5", *PROPENSITY_SCORED)
+    header = ["model", "micro F1", "macro F1", *ranking, "mAP"]
+    header += [*GROUPS, "covered"] if short else [*(f"macro F1, {name}" for name in GROUPS), "label coverage"]
+    header += ["s" if short else "training (s)"]
+    rows = []
+    for row in report.rows:
+        if not row.runs:
+            rows.append([row.entry.label, *[_MISSING] * (len(header) - 1)])
+            continue
+        figures = [row.figure(PER_LABEL, metric) for metric in (*METRICS[:2], *ranking)]
+        figures += [row.mean_average_precision, *map(row.tail, (*GROUPS, COVERAGE))]
+        told = [_figure(figure.mean if figure else None) if short else str(figure or _MISSING) for figure in figures]
+        rows.append([row.entry.label, *told, f"{row.train_seconds.mean:.1f}"])
+    return header, rows
+
+
 def _decision_section(report: BenchmarkReport) -> list[str]:
     """Return McNemar's tests against the reference."""
     header = ["model", "decisions only the reference has right", "only this model", "p", "labels that differ",
@@ -112,14 +152,20 @@ def _decision_section(report: BenchmarkReport) -> list[str]:
             f"{test.only_entry:,.1f}",
             p_value(test.p_value),
             f"{len(test.better) + len(test.worse)} of {len(test.labels)}",
-            ", ".join(test.better) or _MISSING,
-            ", ".join(test.worse) or _MISSING,
+            _names(test.better),
+            _names(test.worse),
         ]
         for row in report.rows
         if (test := row.decisions) is not None
     ]
     heading = f"## Decisions against those of {report.benchmark.reference} (McNemar)"
     return [heading, "", *_table(header, rows), ""] if rows else []
+
+
+def _names(labels: Sequence[str]) -> str:
+    """Return labels in words, the first of them when they are many; a dash for none."""
+    more = len(labels) - _NAMED
+    return ", ".join(labels[:_NAMED]) + (f" and {more:,} more" if more > 0 else "") or _MISSING
 
 
 def _variant_section(report: BenchmarkReport) -> list[str]:
@@ -212,12 +258,17 @@ def _figure(value: float | None) -> str:
 
 
 def _label_section(report: BenchmarkReport) -> list[str]:
-    """Return the F1 of every label, most frequent in training first."""
+    """Return the F1 of every label, most frequent in training first; of many labels, of both ends."""
     ran = [row for row in report.rows if row.runs]
     found = {row.entry.label: row.label_f1(GLOBAL) for row in ran}
     header = ["label", "training titles", *found]
-    rows = [[name, f"{n:,}", *(f"{f1[name]:.3f}" for f1 in found.values())] for name, n in report.labels.items()]
-    return ["## F1 per label at the global threshold", "", *_table(header, rows), ""]
+    names, note = list(report.labels), []
+    if len(names) > 2 * _ENDS:
+        names.sort(key=lambda name: -report.labels[name])
+        note = [f"The {_ENDS} most and {_ENDS} least frequent of {len(names):,} labels; all are in the JSON.", ""]
+        names = [*names[:_ENDS], *names[-_ENDS:]]
+    rows = [[name, f"{report.labels[name]:,}", *(f"{f1[name]:.3f}" for f1 in found.values())] for name in names]
+    return ["## F1 per label at the global threshold", "", *note, *_table(header, rows), ""]
 
 
 def _attention_section(report: BenchmarkReport) -> list[str]:

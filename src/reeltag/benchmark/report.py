@@ -10,11 +10,13 @@ from typing import Any
 from reeltag.benchmark.decades import FEW, DecadeFigures
 from reeltag.benchmark.differences import LEVEL, Against, DecisionTest
 from reeltag.benchmark.entries import Benchmark, Entry
+from reeltag.benchmark.long_tail import COVERAGE, RANKING_METRICS
 from reeltag.benchmark.published import HIT, IDKG_PAPER, METRICS
 from reeltag.benchmark.runs import Run
 from reeltag.benchmark.settings import BenchmarkConfig
 from reeltag.config import to_json
-from reeltag.evaluation import AT_HALF, GLOBAL
+from reeltag.evaluation import AT_HALF, GLOBAL, PER_LABEL, PropensityConfig
+from reeltag.evaluation.tails import GROUPS
 from reeltag.features import modality_of
 
 RULES = (AT_HALF, GLOBAL)
@@ -64,8 +66,14 @@ class Row:
         return Summary.of([run.figures[rule][metric] for run in self.runs])
 
     def figure(self, rule: str, metric: str) -> Summary | None:
-        """Return any figure at a threshold rule; None where a run does not hold it."""
-        return _summary([run.figures[rule].get(metric) for run in self.runs])
+        """Return any figure at a threshold rule, or of the ranking; None where a run does not hold it."""
+        if metric in RANKING_METRICS:
+            return _summary([run.ranking.get(metric) for run in self.runs])
+        return _summary([run.figures.get(rule, {}).get(metric) for run in self.runs])
+
+    def tail(self, name: str) -> Summary | None:
+        """Return the macro F1 of ``head``, ``middle`` or ``tail``, or the label coverage; None where not held."""
+        return _summary([run.tail.get(name) for run in self.runs])
 
     def varied(self, variant: str, metric: str) -> Summary | None:
         """Return a figure under a variant of the test titles, at the global threshold; None where it was not read."""
@@ -126,11 +134,14 @@ class Row:
             "blocks": self.runs[0].blocks,
             "figures": {rule: {metric: vars(self.f1(rule, metric)) for metric in METRICS} for rule in RULES},
             HIT: {rule: _json(self.figure(rule, HIT)) for rule in RULES},
+            PER_LABEL: {metric: _json(self.figure(PER_LABEL, metric)) for metric in (*METRICS, HIT)},
+            "ranking": {metric: _json(self.figure("", metric)) for metric in RANKING_METRICS},
+            "tail": {name: _json(self.tail(name)) for name in (*GROUPS, COVERAGE)},
             "mean_average_precision": _json(average),
             "ece": vars(self.ece),
             "train_seconds": vars(self.train_seconds),
             "attention": _mean_attention(self.runs),
-            "labels": {rule: self.label_f1(rule) for rule in RULES},
+            "labels": {rule: self.label_f1(rule) for rule in (*RULES, PER_LABEL) if self._holds(rule)},
             "against_reference": {metric: vars(test) for metric, test in self.tests.items()},
             "mcnemar": self.decisions.to_json() if self.decisions else None,
             "present": self.runs[0].present,
@@ -141,6 +152,9 @@ class Row:
                 for run in self.runs
             ],
         }
+
+    def _holds(self, rule: str) -> bool:
+        return all(rule in run.figures for run in self.runs)
 
     def _variant_json(self, name: str, why_not: str) -> dict[str, Any]:
         if why_not:
@@ -221,6 +235,17 @@ class BenchmarkReport:
                 "pairs of runs. All title-label decisions pooled count as independent, which those of one title are "
                 "not, so that p is too small rather than too large; a label differs when the median of its p, after "
                 f"Holm's correction over all labels, is below {LEVEL:g}."
+            )
+        if self.benchmark.long_tail:
+            shape = PropensityConfig()
+            notes.append(
+                "Long tail: decisions at thresholds per label, chosen on the validation titles and drawn towards the "
+                "global one where a label has few positives there. P@k, nDCG@k and PSP@k are of the k most probable "
+                f"labels of a title; PSP@k weighs them by propensities (A = {shape.a:g}, B = {shape.b:g}) of the "
+                "training titles and is divided by the best that could be. Head, middle and tail are thirds of the "
+                "labels by falling number of training titles. Label coverage: of the labels that a test title has, "
+                "the share that is decided rightly at least once. A dash stands where a kept run is older than the "
+                "figure."
             )
         if any(row.variants for row in self.rows):
             notes.append(

@@ -29,6 +29,8 @@ from reeltag.features import modality_of
 from reeltag.files import atomic_file, write_json
 from reeltag.progress import Progress, silent
 
+_MOST_NAMED = 60  # labels named among the facts
+
 
 def run_benchmark(
     recipe: str | Benchmark,
@@ -66,7 +68,8 @@ def run_benchmark(
     entries = chosen.select(config.only)
     settings = model_settings(entries, config.models)
     background = config.features.credits.background
-    part = partition(catalogue, config.labels, config.splits, config.protocol, background=background, progress=progress)
+    part = partition(catalogue, config.labels, config.splits, config.protocol, background=background,
+                     training=config.training, progress=progress)  # fmt: skip
     config = _without_unread_words(config, entries)
     inputs = Inputs(catalogue, part, config, folder=out / "graphs", cache=cache, progress=progress)
     varied = {variant for entry in entries if config.variants for variant in chosen.variants_of(entry)}
@@ -93,7 +96,7 @@ def run_benchmark(
         facts=_facts(inputs, Path(catalogue.source).name, rows, command),
         titles=part.counts,
         overlaps=part.overlaps,
-        labels={name: int(n) for name, n in zip(part.labels.labels, part.targets[part.train].sum(axis=0), strict=True)},
+        labels=dict(zip(part.labels.labels, part.training_counts, strict=True)),
         n_trained=n_trained,
         files={kind: f"{chosen.name}-{config.protocol}.{ending}" for kind, ending in _endings(chosen).items()},
     )
@@ -114,14 +117,13 @@ def _filled(
         years: Of the test titles, (n_test,), NaN where unknown.
     """
     found, reference, part = outcomes.get(row.entry.label, []), outcomes.get(chosen.reference, []), inputs.part
-    truth = part.targets[part.test]
     row = replace(row, runs=tuple(outcome.run for outcome in found))
     if found and reference and row.entry.label != chosen.reference:
-        tests = tests_against(reference, found, truth, part.labels.labels, inputs.config.bootstrap)
+        tests = tests_against(reference, found, part.truth, part.labels.labels, inputs.config.bootstrap)
         row = replace(row, tests=tests.f1, decisions=tests.decisions)
     if found and row.entry.label in chosen.examined:
         decided = [outcome.decisions for outcome in found]
-        row = replace(row, decades=figures_by_decade(by_decade(years), truth, decided))
+        row = replace(row, decades=figures_by_decade(by_decade(years), part.truth, decided))
     return row
 
 
@@ -173,13 +175,29 @@ def _facts(inputs: Inputs, source: str, rows: list[Row], command: str) -> dict[s
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in there.items())
     return {
         **({"command": f"`{command}`"} if command else {}),
-        "data": f"{source} (content {inputs.fingerprint}), {len(part.targets):,} titles",
-        "labels": f"{len(part.labels)} of `{config.labels.field}`: {', '.join(part.labels.labels)}",
+        "data": f"{source} (content {inputs.fingerprint}), {part.targets.shape[0]:,} titles",
+        "labels": f"{len(part.labels):,} of `{config.labels.field}`: {_some(part.labels.labels)}",
+        **_training_fact(config),
         "modalities": ", ".join(modalities) or "none",
         **({"test titles that have them": shares} if shares else {}),
         "seeds": ", ".join(str(seed) for seed in range(config.n_seeds)),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def _some(labels: Sequence[str]) -> str:
+    """Return labels in words, the first of them when they are many."""
+    more = len(labels) - _MOST_NAMED
+    return ", ".join(labels) if more <= 0 else f"{', '.join(labels[:_MOST_NAMED])} and {more:,} more"
+
+
+def _training_fact(config: BenchmarkConfig) -> dict[str, str]:
+    """Return which titles were learned from, where they are not all those of the split and no others."""
+    told = [
+        *(["background titles with known labels too"] if config.train_on_background else []),
+        *(["only those that have " + " and ".join(config.needs)] if config.needs else []),
+    ]
+    return {"training titles": "; ".join(told)} if told else {}
 
 
 def _endings(chosen: Benchmark) -> dict[str, str]:
@@ -213,6 +231,6 @@ def _cases(report: BenchmarkReport, catalogue: Catalogue, part: Partition, first
     complete &= posters if (complete & posters).any() else True
     cases = choose_cases(next(iter(first.values())), complete)
     places = [case.place for case in cases]
-    truth = part.labels.decode(part.targets[part.test[places]] > 0)
+    truth = part.labels.decode(part.truth[places] > 0)
     title = f"{report.benchmark.title} ({report.config.protocol} protocol)"
     return cases_page(title, films.take(places), cases, first, truth, part.labels.labels)

@@ -21,16 +21,19 @@ from safetensors.numpy import load_file, save_file
 
 from reeltag.benchmark.entries import Entry, Variant
 from reeltag.benchmark.inputs import Inputs, digest
+from reeltag.benchmark.long_tail import KS, ranking_figures, tail_figures
 from reeltag.benchmark.published import HIT
-from reeltag.calibration import best_f1_threshold
+from reeltag.calibration import CalibrationConfig, choose_thresholds
 from reeltag.config import from_json, to_json
 from reeltag.errors import ConfigError
 from reeltag.evaluation import (
     AT_HALF,
     GLOBAL,
+    PER_LABEL,
     BootstrapConfig,
     EvaluationConfig,
     Scores,
+    TrainingCounts,
     Truth,
     decide,
     evaluate_predictions,
@@ -46,7 +49,9 @@ from reeltag.progress import Progress, silent
 _SCHEMA = 1
 _SEED_STEP = 1000  # a member is trained with seed + its number: members of two seeds must not meet
 _PROBABILITIES, _ATTENTION, _TEACHER, _KNOWN, _VARIANT = "probabilities", "attention.", "teacher", "people", "variant."
+_LIMITS = "thresholds.per_label"
 _NO_INTERVALS = BootstrapConfig(n_resamples=0)
+_SHRINKAGE = CalibrationConfig().shrinkage  # of the thresholds per label
 
 Matrix = npt.NDArray[np.float32]
 
@@ -59,8 +64,8 @@ class Run:
         entry: Label it was first run under.
         seed: Number of the training, from 0.
         depends_on: Everything the figures depend on.
-        figures: By threshold rule (``at 0.5``, ``global``): micro, macro, weighted and samples F1, and
-            ``hit_at_least_one``, which runs of earlier versions lack.
+        figures: By threshold rule (``at 0.5``, ``global``, ``per_label``): micro, macro, weighted and samples F1, and
+            ``hit_at_least_one``. Runs of earlier versions lack the latter, and the rule ``per_label``.
         threshold: The global threshold, chosen on the validation titles.
         mean_average_precision: None when no label has a positive.
         ece: Expected calibration error of the model's own probabilities.
@@ -72,6 +77,8 @@ class Run:
             ``present``.
         best_epochs: Epoch that each member was taken from; empty for models without epochs.
         train_seconds: Wall-clock time of the training alone.
+        ranking: P@k, nDCG@k and PSP@k, as ``RANKING_METRICS`` names them; empty in runs of earlier versions.
+        tail: Under ``per_label``, macro F1 of ``head``, ``middle`` and ``tail`` and ``label_coverage``; empty likewise.
     """
 
     entry: str
@@ -88,6 +95,8 @@ class Run:
     present: dict[str, float] = field(default_factory=dict)
     variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     train_seconds: float = 0.0
+    ranking: dict[str, float | None] = field(default_factory=dict)
+    tail: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,23 +203,28 @@ class RunFolder:
         kind = MODELS[entry.model]
         settings = self.settings[entry.label]
         model = kind(from_json(kind.config_class, settings, f"{entry.label}: settings"), seed=_SEED_STEP * seed)
-        held_out = Validation(features=inputs.of(entry, part.validation), targets=part.targets[part.validation])
+        held_out = Validation(features=inputs.of(entry, part.validation), targets=part.targets_of(part.validation))
         learned, vectors = inputs.of(entry, part.train), inputs.label_vectors(entry)
         wanted = {variant: inputs.of_test(entry, variant) for variant in self.variants.get(entry.label, ())}
         start = time.perf_counter()
         model.fit(
-            learned, part.targets[part.train], validation=held_out, label_vectors=vectors,
+            learned, part.targets_of(part.train), validation=held_out, label_vectors=vectors,
             progress=lambda stage, done, total: progress(f"{entry.label}, seed {seed}: {stage}", done, total),
         )  # fmt: skip
         seconds = time.perf_counter() - start
-        threshold = best_f1_threshold(model.predict_proba(held_out.features).ravel(), held_out.targets.ravel())
+        chosen = choose_thresholds(model.predict_proba(held_out.features), held_out.targets, _SHRINKAGE)
+        threshold = float(chosen["global"][0])
         features = inputs.of(entry, part.test)
-        arrays = {_PROBABILITIES: model.predict_proba(features), **_looked_at(model, features)}
+        arrays = {
+            _PROBABILITIES: model.predict_proba(features),
+            **_looked_at(model, features),
+            _LIMITS: chosen["per_label"],
+        }
         run = self._measured(entry, seed, arrays, threshold)
         variants = {}
         for variant, changed in wanted.items():
             probabilities = arrays[f"{_VARIANT}{variant.name}"] = model.predict_proba(changed)
-            scores = score_decisions(GLOBAL, part.targets[part.test], decide(probabilities, threshold), _NO_INTERVALS)
+            scores = score_decisions(GLOBAL, part.truth, decide(probabilities, threshold), _NO_INTERVALS)
             told = {"variant": to_json(variant), "present": _shares(changed), "figures": _figures(scores)}
             variants[variant.name] = told
         data = {
@@ -229,12 +243,16 @@ class RunFolder:
     def _measured(self, entry: Entry, seed: int, arrays: dict[str, Matrix], threshold: float) -> Run:
         part, n_labels = self.inputs.part, len(self.inputs.part.labels)
         evaluation = evaluate_predictions(
-            Truth(targets=part.targets[part.test], labels=part.labels.labels),
+            Truth(targets=part.truth, labels=part.labels.labels),
             arrays[_PROBABILITIES],
-            {AT_HALF: np.full(n_labels, 0.5, np.float32), GLOBAL: np.full(n_labels, threshold, np.float32)},
-            config=EvaluationConfig(bootstrap=_NO_INTERVALS),
+            {
+                AT_HALF: np.full(n_labels, 0.5, np.float32),
+                GLOBAL: np.full(n_labels, threshold, np.float32),
+                PER_LABEL: arrays[_LIMITS],
+            },
+            config=EvaluationConfig(ks=KS, bootstrap=_NO_INTERVALS),
+            training=TrainingCounts(labels=part.training_counts, n_titles=len(part.train)),
         )
-        n_train = part.targets[part.train].sum(axis=0)
         return Run(
             entry=entry.label,
             seed=seed,
@@ -244,14 +262,16 @@ class RunFolder:
             mean_average_precision=evaluation.ranking.mean_average_precision,
             ece=evaluation.ranking.ece,
             labels=[
-                {"label": own.label, "train": int(n), "test": own.support, "f1": own.f1_by_rule}
-                for own, n in zip(evaluation.labels, n_train, strict=True)
+                {"label": own.label, "train": n, "test": own.support, "f1": own.f1_by_rule}
+                for own, n in zip(evaluation.labels, part.training_counts, strict=True)
             ],
             attention={
                 name.removeprefix(_ATTENTION): float(array.mean())
                 for name, array in arrays.items()
                 if name.startswith(_ATTENTION)
             },
+            ranking=ranking_figures(evaluation),
+            tail=tail_figures(evaluation),
         )
 
     def _arrays(self, entry: Entry, seed: int) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reeltag.benchmark.entries import Benchmark, Entry
-from reeltag.benchmark.protocols import PROTOCOLS
+from reeltag.benchmark.protocols import NEEDS, PROTOCOLS, TrainingTitles
 from reeltag.config import check_choice, check_range, from_json, put_setting, to_json
 from reeltag.errors import ConfigError
 from reeltag.evaluation import BootstrapConfig
@@ -34,13 +34,17 @@ class BenchmarkConfig:
         n_seeds: Trainings per entry. The titles and the graph are the same for all of them.
         only: Labels of the entries to run; all when empty.
         labels: How the labels are chosen.
-        features: What there is to be read of a title; ``credit_features`` and ``links`` do not count, since entries and
-            protocol say how credits are read.
+        features: What there is to be read of a title; ``credit_features`` (but for ``votes``) and ``links`` do not
+            count, since entries and protocol say how credits are read.
         splits: How a catalogue without splits is split; its seed also draws the published shuffles and the graph.
         bootstrap: How differences are tested.
         models: Settings put over those of every entry whose model has them, for example ``{"n_members": 1}``.
         graph: Settings put over those of the graph embedding, for example ``{"training": {"epochs": 5}}``.
         variants: Read the test titles again under the variants of the benchmark, if it has any.
+        train_on_background: Models and label space learn from background titles with known labels too, under ``clean``
+            alone; the credits graph stays as it is.
+        needs: Texts that every training title must have, for example ``("plot",)``; validation and test titles may
+            lack them.
     """
 
     protocol: str = "clean"
@@ -53,17 +57,35 @@ class BenchmarkConfig:
     models: dict[str, Any] = field(default_factory=dict)
     graph: dict[str, Any] = field(default_factory=dict)
     variants: bool = True
+    train_on_background: bool = False
+    needs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("BenchmarkConfig", "protocol", self.protocol, PROTOCOLS)
         check_range("BenchmarkConfig", "n_seeds", self.n_seeds, 1, 1000)
         check_range("BenchmarkConfig", "bootstrap.n_resamples", self.bootstrap.n_resamples, 1, 1_000_000)
+        if "fields" in self.features.modalities and self.labels.field in self.features.fields:
+            raise ConfigError(
+                f"BenchmarkConfig.features.fields must not name the field that is learned; got '{self.labels.field}'"
+            )
+        for name in self.needs:
+            check_choice("BenchmarkConfig", "needs", name, NEEDS)
+        if self.train_on_background and self.protocol != "clean":
+            raise ConfigError(
+                "BenchmarkConfig.train_on_background is for protocol 'clean' alone, where splits say what background "
+                f"is; got {self.protocol!r}"
+            )
+
+    @property
+    def training(self) -> TrainingTitles:
+        """Which titles are learned from."""
+        return TrainingTitles(background=self.train_on_background, needs=self.needs)
 
 
 def default_config(benchmark: Benchmark) -> BenchmarkConfig:
     """Return how a benchmark is run unless something else is said: with the features that it asks for."""
-    features = from_json(FeatureConfig, benchmark.features, f"{benchmark.name}: features")
-    return BenchmarkConfig(features=features)
+    whole = {"features": benchmark.features, **benchmark.run}
+    return from_json(BenchmarkConfig, whole, f"{benchmark.name}: settings")
 
 
 def changed(config: BenchmarkConfig, assignments: Sequence[str]) -> BenchmarkConfig:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from reeltag.benchmark.entries import Benchmark
 from reeltag.benchmark.idkg_tables import IDKG_BENCHMARKS
 from reeltag.benchmark.poster_tables import POSTER_BENCHMARKS
+from reeltag.benchmark.xmlc_tables import XMLC_BENCHMARKS
 from reeltag.errors import ConfigError, shown
 
-BENCHMARKS: dict[str, Benchmark] = {found.name: found for found in (*IDKG_BENCHMARKS, *POSTER_BENCHMARKS)}
+BENCHMARKS: dict[str, Benchmark] = {
+    found.name: found for found in (*IDKG_BENCHMARKS, *POSTER_BENCHMARKS, *XMLC_BENCHMARKS)
+}
 
 
 def benchmark(name: str) -> Benchmark:

@@ -53,7 +53,10 @@ def benchmark(
         str | None,
         typer.Option(help="Entry that all others are tested against (default: as --list says).", show_default=False),
     ] = None,
-    labels: Annotated[str, typer.Option(help="List field that holds the labels.")] = "genres",
+    labels: Annotated[
+        str | None,
+        typer.Option(help="List field that holds the labels (default: genres; tags for xmlc-…).", show_default=False),
+    ] = None,
     exclude: Annotated[
         str | None,
         typer.Option(
@@ -109,6 +112,20 @@ def benchmark(
             help="Do not read the test titles again with smaller posters, another OCR engine, no words or no image.",
         ),
     ] = False,
+    train_on_background: Annotated[
+        bool,
+        typer.Option(
+            "--train-on-background",
+            help="Train on background titles with known labels too (protocol clean). The credits graph stays as it is.",
+        ),
+    ] = False,
+    needs: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated texts that every training title must have: plot (or outline), title.",
+            show_default=False,
+        ),
+    ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List benchmarks and their entries, and exit.")] = False,
     maps: Maps = None,
     posters: PosterPaths = None,
@@ -132,8 +149,16 @@ def benchmark(
                 "joint": joint_encoder}  # fmt: skip
     config = _config(
         chosen,
-        {"protocol": protocol, "n_seeds": seeds, "only": _words(only), "variants": not no_variants},
-        labels={"field": labels, "exclude": _excluded(labels, exclude)},
+        {
+            "protocol": protocol,
+            "n_seeds": seeds,
+            "only": _words(only),
+            "variants": not no_variants,
+            **({"train_on_background": True} if train_on_background else {}),
+            **({"needs": _words(needs)} if needs is not None else {}),
+        },
+        labels=labels,
+        exclude=exclude,
         modalities=_words(modalities),
         features={
             **({"ocr_engine": ocr_engine} if ocr_engine else {}),
@@ -146,7 +171,7 @@ def benchmark(
         (reference,) = chosen.select([against])
         chosen = replace(chosen, reference=reference.label)
     films = read_catalogue(
-        catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=labels
+        catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=config.labels.field
     )
     command = shlex.join(["reeltag", *sys.argv[1:]])
     with progress_bar() as progress:
@@ -161,7 +186,8 @@ def _config(
     recipe: Benchmark,
     chosen: dict[str, Any],
     *,
-    labels: dict[str, Any],
+    labels: str | None,
+    exclude: str | None,
     modalities: list[str],
     features: dict[str, Any],
     settings: list[str],
@@ -169,20 +195,24 @@ def _config(
     from reeltag.benchmark import BenchmarkConfig, changed, default_config
     from reeltag.config import from_json, to_json
 
-    whole: dict[str, Any] = to_json(default_config(recipe))["features"]
+    whole: dict[str, Any] = to_json(default_config(recipe))
+    read = whole["features"]
     if modalities:
-        whole["modalities"] = modalities
-    if "joint_encoders" in features and "joint" not in whole["modalities"]:
-        whole["modalities"] = [*whole["modalities"], "joint"]
-    whole |= features
-    return changed(from_json(BenchmarkConfig, {**chosen, "labels": labels, "features": whole}), settings)
+        read["modalities"] = modalities
+    if "joint_encoders" in features and "joint" not in read["modalities"]:
+        read["modalities"] = [*read["modalities"], "joint"]
+    read |= features
+    if labels is not None:
+        whole["labels"]["field"] = labels
+    whole["labels"]["exclude"] = _excluded(whole["labels"]["field"], exclude)
+    return changed(from_json(BenchmarkConfig, {**whole, **chosen}), settings)
 
 
-def _excluded(labels: str, exclude: str | None) -> list[str]:
+def _excluded(field: str, exclude: str | None) -> list[str]:
     from reeltag.benchmark import NOT_IN_MMIMDB
 
     if exclude is None:
-        return list(NOT_IN_MMIMDB) if labels == "genres" else []
+        return list(NOT_IN_MMIMDB) if field == "genres" else []
     return _words(exclude)
 
 

@@ -141,7 +141,7 @@ def rank_titles(targets: Matrix, probabilities: Matrix, k: int) -> TopK:
     rated = n_true > 0
     if not rated.any():
         return TopK(k=k, precision=None, recall=None, ndcg=None)
-    gains = _expected_gains(truth, probabilities, min(k, targets.shape[1]))[rated]
+    gains = expected_gains(truth, probabilities, min(k, targets.shape[1]))[rated]
     n_true = n_true[rated]
     discount = 1.0 / np.log2(np.arange(2, gains.shape[1] + 2))
     ideal = np.cumsum(discount)[np.minimum(n_true, gains.shape[1]) - 1]
@@ -154,8 +154,18 @@ def rank_titles(targets: Matrix, probabilities: Matrix, k: int) -> TopK:
     )
 
 
-def _expected_gains(truth: Bools, probabilities: Matrix, k: int) -> Floats:
-    """Return the chance that position 1..k holds a true label, over all orders of the tied, shape (n_titles, k)."""
+def expected_gains(truth: Bools, probabilities: Matrix, k: int, worth: Floats | None = None) -> Floats:
+    """Return the gain at position 1..k of each title's order, the mean over all orders of the tied.
+
+    Args:
+        truth: Shape (n_titles, n_labels).
+        probabilities: Any finite scores whose order counts, same shape.
+        k: Number of positions, at most n_labels.
+        worth: What a true label gains, shape (n_labels,); 1 each when None.
+
+    Returns:
+        Shape (n_titles, k); a label that is not true gains nothing.
+    """
     n_titles, n_labels = truth.shape
     gains = np.empty((n_titles, k), np.float64)
     step = max(1, _CELLS_PER_BLOCK // n_labels)
@@ -165,8 +175,16 @@ def _expected_gains(truth: Bools, probabilities: Matrix, k: int) -> Floats:
         first = -np.sort(np.partition(-scores, k - 1, axis=1)[:, :k], axis=1)
         for position in range(k):
             tied = scores == first[:, position, None]
-            gains[rows, position] = np.count_nonzero(tied & true, axis=1) / np.count_nonzero(tied, axis=1)
+            right = tied & true
+            gained = np.count_nonzero(right, axis=1) if worth is None else _worth_of(right, worth)
+            gains[rows, position] = gained / np.count_nonzero(tied, axis=1)
     return gains
+
+
+def _worth_of(chosen: Bools, worth: Floats) -> Floats:
+    """Return the summed worth of each row's few chosen columns, (n_rows,)."""
+    rows, columns = np.nonzero(chosen)
+    return np.asarray(np.bincount(rows, weights=worth[columns], minlength=len(chosen)), np.float64)
 
 
 def _rank_positives(truth: Bools, scores: Matrix) -> tuple[float, float]:

@@ -30,6 +30,7 @@ from reeltag.evaluation.reliability import (
     brier_per_label,
 )
 from reeltag.evaluation.significance import BootstrapConfig, Interval, bootstrap_f1
+from reeltag.evaluation.tails import LongTail, TrainingCounts, score_long_tail
 
 AT_HALF = "at 0.5"
 GLOBAL = "global"
@@ -194,6 +195,7 @@ class Evaluation:
         labels: Figures per label, in column order.
         reliability: The reliability curve of all title-label pairs pooled.
         config: What was computed.
+        long_tail: Figures that say what the run is worth on rare labels; None when training counts were not given.
     """
 
     n_titles: int
@@ -204,6 +206,7 @@ class Evaluation:
     labels: tuple[LabelScores, ...]
     reliability: tuple[ReliabilityBin, ...]
     config: EvaluationConfig
+    long_tail: LongTail | None = None
 
     @property
     def scores(self) -> Scores:
@@ -247,6 +250,7 @@ def evaluate_predictions(
     thresholds: Mapping[str, Matrix],
     *,
     config: EvaluationConfig | None = None,
+    training: TrainingCounts | None = None,
 ) -> Evaluation:
     """Compute every figure of one run.
 
@@ -256,6 +260,7 @@ def evaluate_predictions(
         thresholds: From the name of a rule (``at 0.5``, ``global``, ``per_label``, …) to its thresholds, shape
             (n_labels,); a label is decided where its probability is at least its threshold, ``inf`` means never.
         config: What is computed; the defaults when None.
+        training: How frequent the labels were in training; without it, nothing is said of the long tail.
 
     Returns:
         The figures, as plain numbers.
@@ -304,7 +309,11 @@ def evaluate_predictions(
         ),
         reliability=binned.curve,
         config=config,
-    )
+        long_tail=None if training is None else score_long_tail(
+            targets, probabilities, counts=counts[headline], average_precision=ranked.average_precision,
+            training=training, ks=config.ks,
+        ),
+    )  # fmt: skip
 
 
 def score_decisions(rule: str, targets: Matrix, decisions: Matrix, bootstrap: BootstrapConfig | None = None) -> Scores:
