@@ -12,7 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reeltag.losses import LOSSES, Loss, asymmetric, bce, class_balanced, effective_weights, positive_weights
+from reeltag.losses import (
+    LOSSES,
+    Loss,
+    asymmetric,
+    bce,
+    class_balanced,
+    class_balanced_samples,
+    effective_weights,
+    positive_weights,
+    sample_weights,
+)
 
 Term = Callable[[float, float, float], float]  # probability, target, weight of the label -> what one cell costs
 
@@ -34,7 +44,12 @@ def asymmetric_term(
     return -(shifted**gamma_negative) * math.log(1 - shifted)
 
 
-TERMS: dict[str, Term] = {"bce": bce_term, "asymmetric": asymmetric_term, "class_balanced": class_balanced_term}
+TERMS: dict[str, Term] = {
+    "bce": bce_term,
+    "asymmetric": asymmetric_term,
+    "class_balanced": class_balanced_term,
+    "class_balanced_samples": class_balanced_term,  # its weights are those of titles
+}
 
 
 def example(n: int = 7, n_labels: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -53,6 +68,23 @@ def by_loop(term: Term, logits: torch.Tensor, targets: torch.Tensor, weight: tor
             p = 1 / (1 + math.exp(-float(logits[row, label])))
             total += term(p, float(targets[row, label]), 1.0 if weight is None else float(weight[label]))
     return total / logits.numel()
+
+
+def weights_of_titles(targets: torch.Tensor, weight: torch.Tensor) -> list[float]:
+    """Return the mean weight of the positives of every title, 1 without any, over the mean of all titles."""
+    means = []
+    for row in targets.tolist():
+        own = [float(weight[label]) for label, y in enumerate(row) if y]
+        means.append(sum(own) / len(own) if own else 1.0)
+    return [mean * len(means) / sum(means) for mean in means]
+
+
+def reference(name: str, logits: torch.Tensor, targets: torch.Tensor, weight: torch.Tensor | None) -> float:
+    if name != "class_balanced_samples" or weight is None:
+        return by_loop(TERMS[name], logits, targets, weight)
+    titles = weights_of_titles(targets, weight)
+    rows = [by_loop(TERMS[name], logits[[row]], targets[[row]], None) for row in range(len(logits))]
+    return sum(w * cost for w, cost in zip(titles, rows, strict=True)) / len(rows)
 
 
 def gradient(loss: Callable[[torch.Tensor], torch.Tensor], logits: torch.Tensor) -> torch.Tensor:
@@ -75,7 +107,7 @@ def test_value_is_the_mean_over_titles_and_labels(name: str, weighted: bool) -> 
     given_weight = weight if weighted else None
     found = LOSSES[name](logits, targets, weight=given_weight)
     assert found.shape == ()
-    assert float(found) == pytest.approx(by_loop(TERMS[name], logits, targets, given_weight), rel=1e-10)
+    assert float(found) == pytest.approx(reference(name, logits, targets, given_weight), rel=1e-10)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -130,7 +162,7 @@ def test_right_answers_cost_next_to_nothing_and_wrong_ones_much(name: str) -> No
     assert float(wrong) > 1
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "class_balanced_samples"])
 def test_weight_of_a_label_touches_that_label_only(name: str) -> None:
     logits, targets, _ = example()
     plain = gradient(lambda x: LOSSES[name](x, targets), logits)
@@ -140,6 +172,35 @@ def test_weight_of_a_label_touches_that_label_only(name: str) -> None:
     expected = torch.zeros_like(touched)
     expected[:, 1] = (targets[:, 1] == 1) | (name == "class_balanced")
     assert torch.equal(touched, expected)
+
+
+# ---------------------------------------------------------------- weights of titles
+
+
+def test_weights_of_titles_are_the_means_over_their_labels() -> None:
+    targets = torch.tensor([[1.0, 1, 0], [0, 0, 0], [0, 0, 1]])
+    weight = torch.tensor([0.5, 2.0, 6.0])
+    assert sample_weights(targets, weight).tolist() == [1.25, 1.0, 6.0]
+    per_title = torch.tensor([[1.0, 3, 9], [5, 5, 5], [1, 1, 4]])
+    assert sample_weights(targets, per_title).tolist() == [2.0, 1.0, 4.0]
+
+
+def test_per_sample_form_moves_whole_titles_in_proportion() -> None:
+    logits, targets, weight = example()
+    plain = gradient(lambda x: class_balanced_samples(x, targets), logits)
+    weighted = gradient(lambda x: class_balanced_samples(x, targets, weight=weight), logits)
+    expected = torch.tensor(weights_of_titles(targets, weight), dtype=torch.float64)
+    torch.testing.assert_close(weighted / plain, expected[:, None].expand(-1, 4))
+    assert float(expected.mean()) == pytest.approx(1)
+
+
+def test_scale_of_the_weights_is_no_matter_where_all_titles_have_labels() -> None:
+    logits, targets, weight = example()
+    targets[:, 0] = 1
+    torch.testing.assert_close(
+        class_balanced_samples(logits, targets, weight=weight * 7),
+        class_balanced_samples(logits, targets, weight=weight),
+    )
 
 
 # ---------------------------------------------------------------- asymmetric

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import scipy.sparse as sp
 
 from reeltag.config import from_json
@@ -28,6 +30,8 @@ _TRANSFORMER: dict[str, Any] = {
 }
 # small and fast settings; a model without an entry is tested with its defaults
 SMALL: dict[str, dict[str, Any]] = {
+    "knn": {"k": 15, "sparse_dim": 8},
+    "labeltree": {"max_leaves": 2, "n_threads": 1},
     "fusion": {
         "hidden": 24,
         "sparse_dim": 8,
@@ -52,7 +56,21 @@ SMALL: dict[str, dict[str, Any]] = {
         "sparse_dim": 8,
         "training": {"epochs": 16, "batch_size": 48, "learning_rate": 0.008, "precision": "32-true"},
     },
+    "xmlc": {"hidden": 24, "dropout": 0.2, "n_members": 2, "n_threads": 1, "neighbours": 15, **_FAST},
+    "clusters": {
+        "embedding_dim": 12,
+        "embedder_hidden": 24,
+        "embedder_epochs": 6,
+        "n_clusters": 3,
+        "nearest": 2,
+        "hidden": 24,
+        "dropout": 0.1,
+        "modality_dropout": 0.2,
+        **_FAST,
+    },
 }
+needs_napkinxc = pytest.mark.skipif(importlib.util.find_spec("napkinxc") is None, reason="needs the extra 'xmlc'")
+ENTRIES = [pytest.param(name, marks=needs_napkinxc) if name == "labeltree" else name for name in MODELS]
 N_LABELS = 3
 _WORDS_PER_LABEL = 4
 

@@ -18,13 +18,13 @@ from reeltag.features import Block, Features
 from reeltag.models import MODELS, Model, Targets, Validation
 from reeltag.models.contract import SIDE_BLOCKS
 
-from .samples import N_LABELS, SMALL, drop, fill_absent, films, hide, new
+from .samples import ENTRIES, N_LABELS, SMALL, drop, fill_absent, films, hide, new
 
 MODALITIES = ("plot", "year", "credits")
 SUBSETS = [kept for size in (1, 2) for kept in itertools.combinations(MODALITIES, size)]
 NEAR = 2e-5  # sums of float32 in another order
 
-pytestmark = pytest.mark.parametrize("name", MODELS)
+pytestmark = pytest.mark.parametrize("name", ENTRIES)
 
 
 @cache
@@ -385,8 +385,8 @@ def test_saved_and_loaded_is_equal(name: str, tmp_path: Path) -> None:
 def test_saved_again_is_the_same_folder(name: str, tmp_path: Path) -> None:
     fitted(name).save_pretrained(tmp_path / "one")
     MODELS[name].from_pretrained(tmp_path / "one").save_pretrained(tmp_path / "two")
-    files = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert files == sorted(path.name for path in (tmp_path / "two").iterdir())
+    files = [path.relative_to(tmp_path / "one") for path in sorted((tmp_path / "one").rglob("*")) if path.is_file()]
+    assert files == [p.relative_to(tmp_path / "two") for p in sorted((tmp_path / "two").rglob("*")) if p.is_file()]
     for file in files:
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
 

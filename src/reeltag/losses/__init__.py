@@ -15,10 +15,17 @@ from reeltag.losses.asymmetric import asymmetric
 from reeltag.losses.attention_teacher import attention_targets, attention_teacher
 from reeltag.losses.bce import bce
 from reeltag.losses.centre import centre
-from reeltag.losses.class_balanced import class_balanced, effective_weights, positive_weights
+from reeltag.losses.class_balanced import (
+    class_balanced,
+    class_balanced_samples,
+    effective_weights,
+    positive_weights,
+    sample_weights,
+)
 from reeltag.losses.genre_centroid import genre_centroid, label_centroids
 from reeltag.losses.label_contrast import label_contrast
 from reeltag.losses.mixture import Gaussians, decoding_contrast, mixture_draw, mixture_kl, mixture_log_density
+from reeltag.losses.triplet import Triplets, mine_triplets, multilabel_triplet
 from reeltag.losses.weighted_contrast import label_overlap, weighted_contrast
 
 
@@ -31,7 +38,12 @@ class Loss(Protocol):
         """Return a scalar."""
 
 
-LOSSES: dict[str, Loss] = {"bce": bce, "asymmetric": asymmetric, "class_balanced": class_balanced}
+LOSSES: dict[str, Loss] = {
+    "bce": bce,
+    "asymmetric": asymmetric,
+    "class_balanced": class_balanced,
+    "class_balanced_samples": class_balanced_samples,
+}
 
 
 def configured_loss(name: str, settings: Mapping[str, float]) -> Loss:
@@ -59,12 +71,14 @@ __all__ = [
     "LOSSES",
     "Gaussians",
     "Loss",
+    "Triplets",
     "asymmetric",
     "attention_targets",
     "attention_teacher",
     "bce",
     "centre",
     "class_balanced",
+    "class_balanced_samples",
     "configured_loss",
     "decoding_contrast",
     "effective_weights",
@@ -72,9 +86,12 @@ __all__ = [
     "label_centroids",
     "label_contrast",
     "label_overlap",
+    "mine_triplets",
     "mixture_draw",
     "mixture_kl",
     "mixture_log_density",
+    "multilabel_triplet",
     "positive_weights",
+    "sample_weights",
     "weighted_contrast",
 ]

@@ -25,6 +25,44 @@ def class_balanced(logits: torch.Tensor, targets: torch.Tensor, *, weight: torch
     return binary_cross_entropy_with_logits(logits, targets, weight=weight)
 
 
+def class_balanced_samples(
+    logits: torch.Tensor, targets: torch.Tensor, *, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return binary cross-entropy in which every title takes the mean weight of its labels (the per-sample form).
+
+    The published code gives a title the weight of its only class, for all terms. Here a title's whole row takes the
+    mean weight of its positive labels; one without any takes 1. The weights of the titles are scaled so that their
+    mean over the batch is 1. Give ``weight=effective_weights(counts)``.
+
+    Args:
+        logits: Shape (n_titles, n_labels).
+        targets: 0 or 1, same shape.
+        weight: Weight of each label, shape (n_labels,); 1 when None.
+
+    Returns:
+        A scalar, the mean over titles and labels.
+    """
+    if weight is None:
+        return binary_cross_entropy_with_logits(logits, targets)
+    titles = sample_weights(targets, weight)
+    return binary_cross_entropy_with_logits(logits, targets, weight=(titles / titles.mean())[:, None])
+
+
+def sample_weights(targets: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return the mean weight of every title's positive labels, 1 for titles without any.
+
+    Args:
+        targets: 0 or 1, shape (..., n_labels).
+        weight: Weight of each label, shape (n_labels,), or one that stretches to the shape of the targets.
+
+    Returns:
+        Shape (...).
+    """
+    numbers = targets.sum(-1)
+    means = (targets * weight).sum(-1) / numbers.clamp_min(1)
+    return torch.where(numbers > 0, means, 1)
+
+
 def effective_weights(counts: npt.ArrayLike, beta: float = 0.999) -> npt.NDArray[np.float32]:
     """Return class-balanced weights ``(1 - beta) / (1 - beta^n)``, scaled to sum to the number of labels.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from reeltag.models.centralnet import CentralNetConfig, CentralNetModel
+from reeltag.models.clusters import XMLC_PUBLISHED, ClustersConfig, ClustersModel
 from reeltag.models.contract import Model, Targets, Validation
 from reeltag.models.early import EarlyConfig, EarlyModel
 from reeltag.models.fusion import FusionConfig, FusionModel
 from reeltag.models.gmu import GmuConfig, GmuModel
 from reeltag.models.idkg import IdkgConfig, IdkgModel
+from reeltag.models.knn import KnnConfig, KnnModel
+from reeltag.models.labeltree import LabelTreeConfig, LabelTreeModel
 from reeltag.models.late import LateConfig, LateModel
 from reeltag.models.linear import LinearConfig, LinearModel
 from reeltag.models.mfn import MfnConfig, MfnModel
@@ -15,9 +18,12 @@ from reeltag.models.mmbt import MmbtConfig, MmbtModel
 from reeltag.models.mmgatbt import MmgatbtConfig, MmgatbtModel
 from reeltag.models.poster import PosterConfig, PosterModel
 from reeltag.models.refnet import RefNetConfig, RefNetModel
+from reeltag.models.xmlc import XmlcConfig, XmlcModel
 
 MODELS: dict[str, type[Model]] = {
     "linear": LinearModel,
+    "knn": KnnModel,
+    "labeltree": LabelTreeModel,
     "fusion": FusionModel,
     "early": EarlyModel,
     "late": LateModel,
@@ -29,12 +35,17 @@ MODELS: dict[str, type[Model]] = {
     "mmgatbt": MmgatbtModel,
     "idkg": IdkgModel,
     "poster": PosterModel,
+    "xmlc": XmlcModel,
+    "clusters": ClustersModel,
 }
 
 __all__ = [
     "MODELS",
+    "XMLC_PUBLISHED",
     "CentralNetConfig",
     "CentralNetModel",
+    "ClustersConfig",
+    "ClustersModel",
     "EarlyConfig",
     "EarlyModel",
     "FusionConfig",
@@ -43,6 +54,10 @@ __all__ = [
     "GmuModel",
     "IdkgConfig",
     "IdkgModel",
+    "KnnConfig",
+    "KnnModel",
+    "LabelTreeConfig",
+    "LabelTreeModel",
     "LateConfig",
     "LateModel",
     "LinearConfig",
@@ -60,4 +75,6 @@ __all__ = [
     "RefNetModel",
     "Targets",
     "Validation",
+    "XmlcConfig",
+    "XmlcModel",
 ]

@@ -44,7 +44,8 @@ class NetworkConfig:
         loss: Name of a loss.
         loss_settings: Settings of that loss, such as ``gamma_negative`` of ``asymmetric``; its defaults when empty.
         class_weights: 0 treats all labels alike; up to 1 makes the positives of rare labels count more: the power
-            of negatives / positives, or for ``class_balanced`` the beta of the effective number of samples.
+            of negatives / positives, or for ``class_balanced`` and ``class_balanced_samples`` the beta of the
+            effective number of samples.
         training: Settings of the training loop.
     """
 
@@ -74,7 +75,7 @@ class NetworkConfig:
         if self.class_weights == 0:
             return None
         counts = targets.sum(axis=0)
-        if self.loss == "class_balanced":
+        if self.loss in ("class_balanced", "class_balanced_samples"):
             return torch.from_numpy(effective_weights(counts, min(self.class_weights, 0.99999)))
         return torch.from_numpy(positive_weights(counts, len(targets), self.class_weights))
 

@@ -20,14 +20,14 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from reeltag.config import check_range, from_json, to_json
-from reeltag.errors import FeatureError, NotFittedError
-from reeltag.features import Block, Features, modality_of
+from reeltag.errors import NotFittedError
+from reeltag.features import Features, modality_of
 from reeltag.files import write_json
 from reeltag.models.contract import Targets, Validation, check_training, inputs_of
+from reeltag.models.linear_input import scaled_block, scales_of
 from reeltag.progress import Progress, silent
 
 _MIN_SPREAD = 1e-6
-_CLIP = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,7 @@ class LinearConfig:
 class LinearModel:
     """Estimator of the contract in ``models.contract``.
 
-    Dense blocks are standardised and scaled so that a row has about the length of a TF-IDF row times three; sparse
-    blocks are taken as they are. An absent block adds a constant of its own.
+    Blocks are read as ``models.linear_input`` says; an absent block adds a constant of its own.
 
     Args:
         config: Settings.
@@ -83,10 +82,8 @@ class LinearModel:
         """
         check_training(features, targets, validation)
         features = inputs_of(features)
-        self._names, self._tensors = list(features.blocks), {}
-        for name, block in features.blocks.items():
-            self._tensors |= _scale_of(name, block)
-        inputs = sp.hstack([self._input(n, b) for n, b in features.blocks.items()]).tocsr()
+        self._names, self._tensors = list(features.blocks), scales_of(features)
+        inputs = sp.hstack([scaled_block(n, b, self._tensors) for n, b in features.blocks.items()]).tocsr()
         weights = np.zeros((targets.shape[1], inputs.shape[1]), np.float32)
         bias = np.zeros(targets.shape[1], np.float32)
 
@@ -167,44 +164,11 @@ class LinearModel:
         for name in self._names:
             weight = self._tensors[f"{name}.weight"]
             if name in features.blocks:
-                parts[name] = np.asarray(self._input(name, features.blocks[name]) @ weight.T)
+                parts[name] = np.asarray(scaled_block(name, features.blocks[name], self._tensors) @ weight.T)
             else:
                 parts[name] = np.tile(weight[:, -1], (len(features), 1))
         return parts
 
-    def _input(self, name: str, block: Block) -> Any:
-        """Return a block scaled, with a last column that is 1 where it is absent: (n_titles, dim + 1)."""
-        if f"{name}.width" in self._tensors and block.dim != int(self._tensors[f"{name}.width"][0]):
-            expected = int(self._tensors[f"{name}.width"][0])
-            raise FeatureError(f"block '{name}' has width {block.dim}, the model was trained with {expected}")
-        filled = np.flatnonzero(block.present)
-        if f"{name}.mean" in self._tensors:  # dense at training
-            values = block.values[filled].toarray() if block.is_sparse else np.asarray(block.values)[filled]
-            scaled = (values - self._tensors[f"{name}.mean"]) / self._tensors[f"{name}.spread"]
-            values = np.clip(scaled, -_CLIP, _CLIP) * (3 / np.sqrt(block.dim))
-        else:
-            values = block.values[filled]
-        # rows of absent titles are left empty whatever stands there
-        place = sp.csr_matrix(
-            (np.ones(len(filled), np.float32), (filled, np.arange(len(filled)))),
-            shape=(len(block.present), len(filled)),
-        )
-        absent = sp.csr_matrix((~block.present)[:, None].astype(np.float32))
-        return sp.hstack([place @ sp.csr_matrix(values), absent], format="csr", dtype=np.float32)
-
     def _fitted(self) -> None:
         if "bias" not in self._tensors:
             raise NotFittedError("LinearModel is used before fit")
-
-
-def _scale_of(name: str, block: Block) -> dict[str, npt.NDArray[np.float32]]:
-    tensors = {f"{name}.width": np.array([block.dim], np.float32)}
-    if block.is_sparse:
-        return tensors
-    values = np.asarray(block.values)[block.present]
-    if len(values) == 0:
-        values = np.zeros((1, block.dim), np.float32)
-    spread = values.std(axis=0)
-    tensors[f"{name}.mean"] = values.mean(axis=0)
-    tensors[f"{name}.spread"] = np.where(spread > _MIN_SPREAD, spread, 1).astype(np.float32)
-    return tensors
