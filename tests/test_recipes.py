@@ -53,6 +53,7 @@ def test_defaults_are_spelled_out() -> None:
     assert data["calibration"]["rule"] == "global"
     assert set(data) == {
         "name", "model", "model_settings", "labels", "features", "splits", "calibration", "neighbours",
+        "train_on_background", "self_training",
     }  # fmt: skip
 
 

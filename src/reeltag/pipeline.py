@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from reeltag.catalogue import Catalogue
 from reeltag.encoders import (
@@ -21,7 +22,8 @@ from reeltag.encoders import (
     open_poster_encoder,
     open_text_encoder,
 )
-from reeltag.encoders.contract import PatchEncoder, PieceEncoder, has_content
+from reeltag.encoders.contract import PatchEncoder, PieceEncoder, has_content, titles_seen_by
+from reeltag.encoders.fields import FieldEncoder
 from reeltag.encoders.ocr import OcrEngine, open_ocr_engine
 from reeltag.encoders.ocr.words import PosterText
 from reeltag.encoders.store import FeatureStore
@@ -31,10 +33,15 @@ from reeltag.errors import EncoderError, FeatureError
 from reeltag.features import Block, Features, TokenBlock, modality_of
 from reeltag.graph.credits import CreditProfile
 from reeltag.graph.link_credits import LinkCredits, SumCredits
+from reeltag.graph.votes import CreditVotes
+from reeltag.labels import LabelConfig, LabelSpace
 from reeltag.progress import Progress, silent
 from reeltag.recipes import FeatureConfig
 
 Encoder: TypeAlias = TextEncoder | PosterEncoder | JointEncoder
+VOTES = "votes"
+MIN_VOTED = 20  # films with a label of another field than the learned one, for it to be voted on,
+SMALL = 1000  # in catalogues of more films than this; in smaller ones one film is enough
 _OCR = "ocr"  # the engine that reads words on posters, among the fingerprints
 
 # credit features that are read from the credits graph, and those that fit an embedding of their own
@@ -57,6 +64,8 @@ class FeaturePipeline:
         self.config = config
         self.credit_graph: CreditProfile | None = None  # behind any of GRAPH_READERS
         self.credit_links: dict[str, LinkCredits | SumCredits] = {}  # name of the feature -> what was fitted
+        self.credit_votes: dict[str, CreditVotes] = {}  # ``votes``, or ``votes_FIELD`` of another field
+        self._fields: dict[str, FieldEncoder] = {}  # block name -> encoder
         self.absent_: tuple[str, ...] = ()
         self.fitted_on_: dict[str, list[str]] = {}
         self._texts: dict[str, TextEncoder] = {}  # block name -> encoder
@@ -77,7 +86,8 @@ class FeaturePipeline:
             for name, reader in GRAPH_READERS.items():
                 if name in self.config.credit_features:
                     readers[f"credits.{name}"] = partial(reader, self.credit_graph)
-        return readers | {f"credits.{name}": fitted.transform for name, fitted in self.credit_links.items()}
+        fitted = {**self.credit_votes, **self.credit_links}
+        return readers | {f"credits.{name}": one.transform for name, one in fitted.items()}
 
     @property
     def label_vectors(self) -> npt.NDArray[np.float32] | None:
@@ -89,8 +99,9 @@ class FeaturePipeline:
         self,
         training: Catalogue,
         graph_films: Catalogue,
-        graph_targets: npt.NDArray[np.float32],
+        graph_targets: npt.NDArray[np.float32] | sp.csr_matrix,
         *,
+        wider: Catalogue | None = None,
         seed: int = 0,
         progress: Progress = silent,
     ) -> FeaturePipeline:
@@ -99,7 +110,10 @@ class FeaturePipeline:
         Args:
             training: Training titles: vocabularies are learned from them.
             graph_films: Titles that feed the credits graph: training titles, and background ones by choice.
-            graph_targets: Their labels, (n_graph_films, n_labels).
+            graph_targets: Their labels, (n_graph_films, n_labels); sparse only where no credit feature but ``votes``
+                is read.
+            wider: Titles whose other list fields are voted on: all training and background titles, also those whose
+                labels are unknown; the titles of the graph when None.
             seed: Of the graph embeddings, if any.
             progress: Called while graph embeddings are trained.
 
@@ -108,7 +122,7 @@ class FeaturePipeline:
             EncoderError: A model that reads posters cannot be found.
         """
         self.credit_graph, self.credit_links, self._expected, self.fitted_on_ = None, {}, {}, {}
-        self._texts, self._posters, self._pairs = {}, {}, {}
+        self._texts, self._posters, self._pairs, self._fields, self.credit_votes = {}, {}, {}, {}, {}
         absent = [modality for modality in self.config.modalities if not self._is_there(modality, training)]
         self.absent_ = tuple(absent)
         for name, spec in self._specs():
@@ -123,6 +137,7 @@ class FeaturePipeline:
         self._fit_texts(training)
         if self._reads("credits"):
             self._fit_credits(graph_films, graph_targets, seed, progress)
+            self._fit_votes(graph_films, graph_targets, graph_films if wider is None else wider)
         if len(absent) == len(self.config.modalities):
             hint = "; posters are given by --posters" if "poster" in self.config.modalities else ""
             raise FeatureError(f"no training title has any of: {', '.join(self.config.modalities)}{hint}")
@@ -147,6 +162,8 @@ class FeaturePipeline:
         self._read_texts(catalogue, store, progress, into=(blocks, tokens))
         if self._reads("year"):
             blocks["year"] = encode_years(catalogue.years())
+        for name, field in self._fields.items():
+            blocks[name] = field.encode(catalogue.lists(field.field))
         for name, read in self.credit_readers.items():
             blocks[name] = read(catalogue)
         ids, posters = catalogue.ids, catalogue.posters
@@ -190,15 +207,20 @@ class FeaturePipeline:
                 encoder.save(folder / name)
         if self.credit_graph is not None:
             self.credit_graph.save(folder / "credits")
-        for name, fitted in self.credit_links.items():
+        for name, fitted in {**self.credit_links, **self.credit_votes}.items():
             fitted.save(folder / f"credits.{name}")
+        for name, field in self._fields.items():
+            field.save(folder / name)
         models = {name: _model_of(encoder) for name, encoder in self._encoders().items()}
         if self._reads("poster_text"):
             models[_OCR] = open_ocr_engine(self.config.ocr_engine).fingerprint
-        return {"absent": list(self.absent_), "encoders": models}
+        told: dict[str, object] = {"absent": list(self.absent_), "encoders": models}
+        return told | ({"votes": list(self.credit_votes)} if self.credit_votes else {})
 
     @classmethod
-    def load(cls, folder: Path, config: FeatureConfig, absent: list[str], encoders: dict[str, str]) -> FeaturePipeline:
+    def load(
+        cls, folder: Path, config: FeatureConfig, absent: list[str], encoders: dict[str, str], votes: Sequence[str] = ()
+    ) -> FeaturePipeline:
         """Read what ``save`` wrote."""
         pipeline = cls(config)
         pipeline.absent_, pipeline._expected = tuple(absent), dict(encoders)
@@ -212,6 +234,10 @@ class FeaturePipeline:
                 pipeline.credit_graph = CreditProfile.load(folder / "credits")
             names = [name for name in config.credit_features if name in CREDIT_LINKS]
             pipeline.credit_links = {name: CREDIT_LINKS[name].load(folder / f"credits.{name}") for name in names}
+            pipeline.credit_votes = {name: CreditVotes.load(folder / f"credits.{name}") for name in votes}
+        if pipeline._reads("fields"):
+            there = [f"fields.{field}" for field in config.fields if (folder / f"fields.{field}").is_dir()]
+            pipeline._fields = {name: FieldEncoder.load(folder / name) for name in there}
         return pipeline
 
     def _is_there(self, modality: str, training: Catalogue) -> bool:
@@ -220,6 +246,8 @@ class FeaturePipeline:
             return bool(np.isfinite(training.years()).any())
         if modality == "credits":
             return any(len(training.people(role)[0]) for role in self.config.credits.roles)
+        if modality == "fields":
+            return any(any(training.lists(field)) for field in self.config.fields)
         if modality in ("poster", "poster_text"):
             return bool(training.posters.present(training.ids).any())
         if modality == "joint":
@@ -248,6 +276,13 @@ class FeaturePipeline:
                 modality = modality_of(name)
                 encoder.fit(read_texts(training, modality))
                 self.fitted_on_[f"vocabulary of {modality}"] = training.ids
+            elif seen := titles_seen_by(encoder):  # fine-tuned
+                part = f"encoder of {modality_of(name)}"
+                self.fitted_on_[part] = [*self.fitted_on_.get(part, []), *seen]
+        for field in self.config.fields if self._reads("fields") else ():
+            if any(lists := training.lists(field)):
+                self._fields[f"fields.{field}"] = FieldEncoder(field).fit(lists)
+                self.fitted_on_[f"vocabulary of {field}"] = training.ids
 
     def _read_texts(
         self,
@@ -296,6 +331,24 @@ class FeaturePipeline:
                 links = CREDIT_LINKS[name](self.config.links, self.config.credits.roles)
                 self.credit_links[name] = links.fit(graph_films, graph_targets, seed=seed, progress=progress)
 
+    def _fit_votes(
+        self, graph_films: Catalogue, graph_targets: npt.NDArray[np.float32] | sp.csr_matrix, wider: Catalogue
+    ) -> None:
+        """Count what people's films are, by the labels learned and by other fields."""
+        if VOTES not in self.config.credit_features:
+            return
+        self.credit_votes[VOTES] = CreditVotes(self.config.credits).fit(graph_films, graph_targets)
+        for field in self.config.vote_fields:
+            lists = wider.lists(field)
+            known = np.flatnonzero([bool(words) for words in lists])
+            if len(known) == 0:
+                continue
+            words = [lists[row] for row in known]
+            targets, _ = _voted(field, words).encode_sparse(words)
+            films = wider.take(known)
+            self.credit_votes[f"{VOTES}_{field}"] = CreditVotes(self.config.credits).fit(films, targets)
+            self.fitted_on_["graph"] = list(dict.fromkeys([*self.fitted_on_["graph"], *films.ids]))
+
     def _encoders(self) -> dict[str, Encoder]:
         return {**self._texts, **self._posters, **self._pairs}
 
@@ -319,6 +372,14 @@ def read_texts(catalogue: Catalogue, modality: str) -> list[str]:
         return catalogue.texts(modality)
     pairs = zip(catalogue.texts("plot"), catalogue.texts("outline"), strict=True)
     return [f"{plot} {outline}".strip() for plot, outline in pairs]
+
+
+def _voted(field: str, lists: Sequence[Sequence[str]]) -> LabelSpace:
+    """Return the words of a field that are voted on; all of them where none is on ``MIN_VOTED`` films."""
+    every = LabelSpace.learn(lists, LabelConfig(field=field, min_count=1))
+    if len(lists) <= SMALL or max(every.counts) < MIN_VOTED:
+        return every
+    return LabelSpace.learn(lists, replace(every.config, min_count=MIN_VOTED))
 
 
 def _model_of(encoder: Encoder) -> str:

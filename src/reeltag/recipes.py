@@ -22,13 +22,15 @@ from reeltag.graph.link_credits import LinkCreditConfig
 from reeltag.graph.presets import film_preset
 from reeltag.labels import LabelConfig
 from reeltag.models import MODELS
+from reeltag.models.clusters import XMLC_PUBLISHED
 from reeltag.models.poster import POSTER_PUBLISHED
+from reeltag.selftraining import SelfTrainingConfig
 from reeltag.splits import SplitConfig
 
-MODALITIES = ("plot", "title", "year", "credits", "poster", "poster_text", "joint")
+MODALITIES = ("plot", "title", "year", "credits", "poster", "poster_text", "joint", "fields")
 READ_BY_DEFAULT = ("plot", "title", "year", "credits", "poster")
 TOKEN_MODALITIES = ("plot", "title", "poster", "poster_text")
-CREDIT_FEATURES = ("profile", "links", "sum", "standing", "people")
+CREDIT_FEATURES = ("profile", "links", "sum", "standing", "people", "votes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,9 @@ class FeatureConfig:
 
     Attributes:
         modalities: Any of ``plot``, ``title``, ``year``, ``credits``, ``poster``, ``poster_text`` (the words on the
-            poster) and ``joint`` (poster and plot read together), the last two only when asked for; a modality that no
-            training title has is left out of the model, and said so.
+            poster), ``joint`` (poster and plot read together) and ``fields`` (list fields taken as given), the last
+            three only when asked for; a modality that no training title has is left out of the model, and said so.
+        fields: List fields that ``fields`` reads, such as ``genres`` when tags are learned; never the learned one.
         plot_encoders: How plots (plot and outline joined) are read: ``tfidf``, ``minilm``, ``sentence:MODEL``,
             ``transformer:MODEL``.
         title_encoders: The same for titles.
@@ -56,9 +59,12 @@ class FeatureConfig:
             an embedding), ``sum`` (sum of the vectors of an embedding, equation 4 of IDKG; in-sample, and not IDKG's
             TransH of 200 dimensions trained with SGD but the embedding of ``links``), ``standing`` (how many people
             are known and how many links they have: what IDKG's attention teacher reads, no input of a model),
-            ``people`` (which people of the graph they are, sparse: what MM-GATBT reads).
+            ``people`` (which people of the graph they are, sparse: what MM-GATBT reads), ``votes`` (leave-one-out
+            shares of the people's films with a label, sparse: for thousands of labels).
             Explanations name people only with ``profile`` among them: without it ``explain`` shows the credits as a
             modality, and nobody.
+        vote_fields: Other list fields that ``votes`` reads of the people's films, such as ``genres``: of all training
+            and background films that have them.
         credits: Settings of the credit profile; ``roles`` and ``background`` count for all of them.
         links: Settings of the embedding behind ``links`` and ``sum``.
     """
@@ -74,6 +80,8 @@ class FeatureConfig:
     token_limit: int = 64
     joint_encoders: tuple[str, ...] = ()
     credit_features: tuple[str, ...] = ("profile",)
+    vote_fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
     credits: CreditConfig = field(default_factory=CreditConfig)
     links: LinkCreditConfig = field(default_factory=LinkCreditConfig)
 
@@ -99,6 +107,8 @@ class FeatureConfig:
                     f"FeatureConfig.{modality}_encoders must differ in name (the last part of a path); got {specs}"
                 )
 
+        if "fields" in self.modalities and not self.fields:
+            raise ConfigError("FeatureConfig.fields must name at least one list field for the modality 'fields'")
         self._check_tokens()
 
     def _check_tokens(self) -> None:
@@ -147,6 +157,8 @@ class Recipe:
         splits: How a catalogue without splits is split.
         calibration: How scores become probabilities and decisions.
         neighbours: Training titles kept in the artefact to be shown as the nearest ones.
+        train_on_background: Learn from titles of the ``background`` split with known labels too.
+        self_training: Whether and how titles without known labels are learned from.
     """
 
     name: str = "fusion"
@@ -157,11 +169,18 @@ class Recipe:
     splits: SplitConfig = field(default_factory=SplitConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     neighbours: int = 50_000
+    train_on_background: bool = False
+    self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
 
     def __post_init__(self) -> None:
         check_choice("Recipe", "model", self.model, MODELS)
         check_range("Recipe", "neighbours", self.neighbours, 0, 100_000_000)
         self.model_config()
+        if "fields" in self.features.modalities and self.labels.field in self.features.fields:
+            raise ConfigError(
+                f"FeatureConfig.fields must not name the field that is learned; got '{self.labels.field}', whose words "
+                "would be read off the titles they are asked of"
+            )
         if set(self.features.tokens) & set(self.features.modalities) and not reads_tokens(self.model):
             able = ", ".join(name for name in MODELS if reads_tokens(name))
             raise ConfigError(
@@ -215,7 +234,16 @@ _IN_SAMPLE = FeatureConfig(
     links=LinkCreditConfig(embedding=replace(film_preset(), scorer_settings={"dim": 100})),  # 200 numbers an entity
 )
 _ON_POSTERS = FeatureConfig(modalities=("poster", "poster_text"), tokens=("poster", "poster_text"))
+# votes read label by label, and genres of far more films than have tags
+_VOTES = FeatureConfig(
+    modalities=("plot", "title", "year", "credits"),
+    credit_features=("votes",),
+    vote_fields=("genres",),
+)
+_PLOTS = FeatureConfig(modalities=("plot",), plot_encoders=("minilm",))
+_TAGS = LabelConfig(field="tags", min_count=20)
 _RIVALS = ("early", "late", "gmu", "centralnet", "mfn", "refnet", "mmbt")
+_WITHOUT_NETWORK = ("knn", "labeltree")
 
 RECIPES: dict[str, Recipe] = {
     "linear": Recipe(name="linear", model="linear"),
@@ -227,7 +255,15 @@ RECIPES: dict[str, Recipe] = {
     "poster-published": Recipe(
         name="poster-published", model="poster", model_settings=POSTER_PUBLISHED, features=_ON_POSTERS
     ),
-    **{name: Recipe(name=name, model=name) for name in _RIVALS},
+    **{name: Recipe(name=name, model=name) for name in (*_RIVALS, *_WITHOUT_NETWORK)},
+    "xmlc": Recipe(name="xmlc", model="xmlc", labels=_TAGS, features=_VOTES, train_on_background=True),
+    "xmlc-published": Recipe(
+        name="xmlc-published",
+        model="clusters",
+        model_settings=XMLC_PUBLISHED,
+        labels=_TAGS,
+        features=_PLOTS,  # BERT where the user has it: --plot-encoder transformer:MODEL
+    ),
     "mmgatbt": Recipe(name="mmgatbt", model="mmgatbt", features=FeatureConfig(credit_features=("profile", "people"))),
 }
 

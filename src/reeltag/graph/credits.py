@@ -30,6 +30,7 @@ from reeltag.config import check_choice, check_range, from_json, to_json
 from reeltag.errors import ConfigError, FeatureError, NotFittedError
 from reeltag.features import Block
 from reeltag.files import write_json
+from reeltag.graph.incidence import incidence_from, incidence_tensors
 
 ROLES = ("directors", "cast")
 _CELLS_AT_ONCE = 4_000_000
@@ -282,9 +283,9 @@ class CreditProfile:
     def save(self, folder: Path) -> None:
         """Write the graph: people and film ids as Parquet, relations as safetensors."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = _csr_tensors("targets", self._fitted())
+        tensors = incidence_tensors("targets", self._fitted())
         for role in self.config.roles:
-            tensors |= _csr_tensors(role, self._films_of[role])
+            tensors |= incidence_tensors(role, self._films_of[role])
             pl.DataFrame({"person": self._people[role]}).write_parquet(folder / f"{role}.parquet")
         pl.DataFrame({"id": self._film_ids}).write_parquet(folder / "films.parquet")
         save_file(tensors, folder / "credits.safetensors")
@@ -299,10 +300,10 @@ class CreditProfile:
         profile = cls(from_json(CreditConfig, data, "credits.json"))
         tensors = load_file(folder / "credits.safetensors")
         profile._film_ids = pl.read_parquet(folder / "films.parquet")["id"]
-        profile._targets = _csr(tensors, "targets")
+        profile._targets = incidence_from(tensors, "targets")
         for role in profile.config.roles:
             profile._people[role] = pl.read_parquet(folder / f"{role}.parquet")["person"]
-            profile._films_of[role] = _csr(tensors, role)
+            profile._films_of[role] = incidence_from(tensors, role)
         profile._count()
         return profile
 
@@ -345,17 +346,3 @@ def positions(keys: pl.Series | Sequence[str], among: pl.Series) -> npt.NDArray[
     right = pl.DataFrame({"key": among.cast(pl.String)}).with_row_index("position")
     joined = left.join(right, on="key", how="left", maintain_order="left")
     return joined["position"].cast(pl.Int64).fill_null(-1).to_numpy().astype(np.int64)
-
-
-def _csr_tensors(name: str, matrix: sp.csr_matrix) -> dict[str, npt.NDArray[np.generic]]:
-    return {
-        f"{name}.indptr": matrix.indptr.astype(np.int64),
-        f"{name}.indices": matrix.indices.astype(np.int32),
-        f"{name}.shape": np.array(matrix.shape, np.int64),
-    }
-
-
-def _csr(tensors: dict[str, npt.NDArray[np.generic]], name: str) -> sp.csr_matrix:
-    indices = tensors[f"{name}.indices"]
-    shape = tuple(int(n) for n in tensors[f"{name}.shape"])
-    return sp.csr_matrix((np.ones(len(indices), np.float32), indices, tensors[f"{name}.indptr"]), shape=shape)
