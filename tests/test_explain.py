@@ -403,7 +403,7 @@ def test_to_json_goes_through_json(model: str) -> None:
     assert back == json.loads(json.dumps(data))
     assert set(back) == {
         "id", "title", "year", "present", "absent", "labels", "people", "neighbours", "abstained",
-        "attention", "poster",
+        "attention", "poster", "added",
     }  # fmt: skip
     assert [label["applies"] for label in back["labels"]] == [label.applies for label in explanation.labels]
     assert back["people"][0]["effects"] == explanation.people[0].effects

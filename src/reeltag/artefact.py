@@ -7,6 +7,8 @@ features/               vocabularies, credits graph
 model/                  settings and parameters
 calibration/            curves and thresholds
 neighbours/             embeddings of training titles
+background/             what labels added later are told from: training titles, as their heads read them
+added/                  labels added later, where there are any
 fitted_on.parquet       which titles each fitted part has seen, for the leak audit
 """
 
@@ -27,6 +29,8 @@ from reeltag.files import atomic_folder, check_replaceable, write_json
 from reeltag.labels import LabelSpace
 
 SCHEMA = 1
+BACKGROUND = "background"
+ADDED = "added"
 _CONFIG = "config.json"
 _FITTED_ON = "fitted_on.parquet"
 _REQUIRED = {"labels.json", "README.md", _FITTED_ON}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from reeltag.added import AddedLabel
 from reeltag.evaluation import Report
 from reeltag.labels import LabelSpace
+
+_ADDED = "## Labels added later"
 
 
 def model_card(recipe: str, labels: LabelSpace, data: Mapping[str, Any], report: Report) -> str:
@@ -69,6 +72,29 @@ def model_card(recipe: str, labels: LabelSpace, data: Mapping[str, Any], report:
         "",
     ]
     return "\n".join(lines)
+
+
+def with_added_labels(card: str, added: Sequence[AddedLabel]) -> str:
+    """Return a card whose last section tells of the labels that were added to the tagger after training."""
+    before = card.partition(_ADDED)[0].rstrip("\n")
+    if not added:
+        return f"{before}\n"
+    lines = [
+        before,
+        "",
+        _ADDED,
+        "",
+        "Each from the examples counted here, by a head of its own; all else is as it was trained. Found and precision "
+        "are of the examples left out in cross-validation, the precision estimated from the expected share.",
+        "",
+        "| label | examples | expected share | threshold | found | precision | F1 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for entry in added:
+        figures = (entry.share, entry.threshold, entry.recall, entry.precision, entry.f1)
+        cells = " | ".join(_figure(figure) for figure in figures)
+        lines.append(f"| {_cell(entry.label)} | {len(entry.examples):,} | {cells} |")
+    return "\n".join([*lines, ""])
 
 
 def _figure(value: float | None) -> str:

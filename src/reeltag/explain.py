@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 from safetensors.numpy import load_file, save_file
 
+from reeltag.added import AddedEvidence
 from reeltag.catalogue import PEOPLE_FIELDS, Catalogue
 from reeltag.explain_tokens import PosterEvidence
 from reeltag.features import Block, Features
@@ -96,7 +97,7 @@ class Explanation:
     """Everything that can be said about the labels of one title, surest label first.
 
     ``attention`` is None for models that weigh no modalities, ``poster`` for those that do not read posters patch by
-    patch or word by word.
+    patch or word by word. ``added`` tells of the labels among these that were added to the tagger later.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Explanation:
     neighbours: tuple[Neighbour, ...]
     attention: AttentionEvidence | None = None
     poster: PosterEvidence | None = None
+    added: tuple[AddedEvidence, ...] = ()
 
     @property
     def abstained(self) -> bool:
@@ -206,7 +208,7 @@ def label_evidence(
 
 
 def people_evidence(
-    model: Model,
+    predict: Callable[[Features], npt.NDArray[np.float32]],
     credits: CreditProfile,
     features: Features,
     film: Catalogue,
@@ -218,7 +220,7 @@ def people_evidence(
     """Leave each credited person of a film out in turn.
 
     Args:
-        model: The model.
+        predict: From features to probabilities, (n_titles, n_labels).
         credits: The credits graph.
         features: Features of the film (one title).
         film: The film (one title).
@@ -237,8 +239,8 @@ def people_evidence(
     blocks = {name: read(edited) for name, read in readers.items()}
     repeated = features.take(np.zeros(len(relations), np.int64))
     changed = Features(repeated.ids, {**repeated.blocks, **blocks}, repeated.tokens)
-    whole = log_odds(model.predict_proba(features))
-    effects = whole - log_odds(model.predict_proba(changed))  # (n_people, n_labels)
+    whole = log_odds(predict(features))
+    effects = whole - log_odds(predict(changed))  # (n_people, n_labels)
     names = [labels[column] for column in columns]
     order = np.argsort(-np.abs(effects[:, list(columns)]).sum(axis=1), kind="stable")
     return tuple(_person(relations[row], effects[row, list(columns)], names, labels) for row in order)

@@ -10,6 +10,7 @@ squared. And what it leaves a split short of is made up by moving groups, so tha
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -177,6 +178,30 @@ def cross_folds(
             f"cross_folds: groups and targets must have one row per title; got {groups.shape}, {targets.shape}"
         )
     return _stratify(groups, targets > 0, np.full(k, 1 / k), SplitConfig(seed=seed, max_labels=max_labels))
+
+
+def labelled_rows(
+    splits: SplitAssignment, split: str, lists: Sequence[Sequence[str]], source: str
+) -> npt.NDArray[np.int64]:
+    """Return the titles of a split whose labels are known.
+
+    Args:
+        splits: The splits.
+        split: Name of the split.
+        lists: The labels of every title; an empty list is unknown.
+        source: Name of the catalogue, for the error.
+
+    Raises:
+        SplitError: There are none.
+    """
+    rows = splits.rows_of(split)
+    known = rows[[bool(lists[row]) for row in rows]]
+    if len(known) == 0:
+        raise SplitError(
+            f"{source}: no title of split '{split}' has known labels, and a tagger cannot be fitted without; mark such "
+            "titles in the column 'split', or drop the column to have splits made"
+        )
+    return known
 
 
 def _given(catalogue: Catalogue, n_unlabelled: int) -> SplitAssignment:
