@@ -88,6 +88,14 @@ class PieceEncoder(Protocol):
         """Return where every token of a text begins and ends in it; equal ends for a token of the whole text."""
 
 
+@runtime_checkable
+class LearnedEncoder(Protocol):
+    """An encoder that can tell which titles it was fine-tuned on."""
+
+    def titles_seen(self) -> list[str]:
+        """Return their ids; none for a model as it was published."""
+
+
 class JointEncoder(Protocol):
     """Turns a poster and a text that belong together into one vector (``joint.blip-itm-base-coco``)."""
 
@@ -103,6 +111,11 @@ class JointEncoder(Protocol):
 
     def encode(self, images: Sequence[RGBImage], texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return unit vectors (n, dim), one per pair of an image and a text that is not blank."""
+
+
+def titles_seen_by(encoder: object) -> list[str]:
+    """Return the ids of the titles that an encoder was fine-tuned on; none for any that was not."""
+    return encoder.titles_seen() if isinstance(encoder, LearnedEncoder) else []
 
 
 def has_content(batch: Sequence[str]) -> npt.NDArray[np.bool_]:

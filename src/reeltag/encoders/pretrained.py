@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors import SafetensorError
 from reeltag.errors import EncoderError, MissingExtraError
 
 _WEIGHT_SUFFIXES = (".safetensors", ".bin", ".json", ".txt", ".model")
+FITTED_ON = "fitted_on.json"  # in the folder of a fine-tuned encoder
 _BLOCK_BYTES = 1 << 20
 _UNREAD = ["*.h5", "*.msgpack", "*.onnx", "onnx/*", "openvino/*", "*.ot", "*.tflite", "*.gguf"]  # other frameworks'
 # what loaders raise for a folder that is incomplete, damaged, of another architecture, or needs a further package
@@ -94,6 +96,24 @@ def folder_fingerprint(folder: Path) -> str:
                 while block := file.read(_BLOCK_BYTES):
                     digest.update(block)
     return digest.hexdigest()[:32]
+
+
+def titles_seen(folder: Path) -> list[str]:
+    """Return the ids of the titles that a fine-tuned encoder has learned from; none for any other.
+
+    Raises:
+        EncoderError: The file that says so is damaged.
+    """
+    path = folder / FITTED_ON
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["ids"]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(title_id, str) for title_id in found):
+        raise EncoderError(f"{path}: must be JSON with the ids of titles under 'ids'; the folder is damaged")
+    return found
 
 
 def has_fast_bfloat16() -> bool:

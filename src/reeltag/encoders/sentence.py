@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from reeltag.encoders.contract import has_content
 from reeltag.encoders.pieces import PieceReader
@@ -19,6 +20,7 @@ from reeltag.encoders.pretrained import (
     folder_fingerprint,
     model_folder,
     quiet_loading,
+    titles_seen,
 )
 from reeltag.errors import EncoderError, MissingExtraError
 from reeltag.features import Values
@@ -43,12 +45,20 @@ class SentenceEncoder:
 
     @cached_property
     def _loaded(self) -> Any:
+        return self.load(*device_and_precision())
+
+    def load(self, device: str, dtype: torch.dtype) -> Any:
+        """Return the model, read anew from its folder.
+
+        Raises:
+            MissingExtraError: sentence-transformers is not installed.
+            EncoderError: There is no such model, or its folder is incomplete or damaged.
+        """
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError:
             raise MissingExtraError("sentence-transformers", "text", f"the text encoder {self.model!r}") from None
         quiet_loading()
-        device, dtype = device_and_precision()
         try:
             return SentenceTransformer(str(self._folder), device=device, local_files_only=True).to(dtype)
         except LOAD_ERRORS as error:
@@ -65,6 +75,10 @@ class SentenceEncoder:
     def fingerprint(self) -> str:
         """A hash of the model's files and the precision it runs in."""
         return f"sentence-{folder_fingerprint(self._folder)}-{device_and_precision()[1]}"
+
+    def titles_seen(self) -> list[str]:
+        """Return the ids of the titles that the model was fine-tuned on, if it was."""
+        return titles_seen(self._folder)
 
     def encode(self, batch: Sequence[str]) -> tuple[Values, npt.NDArray[np.bool_]]:
         """Return unit vectors (n, dim) and which texts are not blank."""

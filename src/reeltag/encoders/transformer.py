@@ -20,6 +20,7 @@ from reeltag.encoders.pretrained import (
     folder_fingerprint,
     model_folder,
     quiet_loading,
+    titles_seen,
 )
 from reeltag.errors import EncoderError, MissingExtraError
 from reeltag.features import Values
@@ -48,12 +49,20 @@ class TransformerEncoder:
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
+        return self.load(*device_and_precision())
+
+    def load(self, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Return the tokenizer and the network, in evaluation mode, read anew from their folder.
+
+        Raises:
+            MissingExtraError: transformers is not installed.
+            EncoderError: There is no such model, or its folder is incomplete or damaged.
+        """
         try:
             from transformers import AutoConfig, AutoModel, AutoTokenizer, CLIPTextModelWithProjection
         except ImportError:
             raise MissingExtraError("transformers", "text", f"the text encoder {self.model!r}") from None
         quiet_loading()
-        device, dtype = device_and_precision()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self._folder, local_files_only=True)
             kind = AutoConfig.from_pretrained(self._folder, local_files_only=True).model_type
@@ -78,9 +87,13 @@ class TransformerEncoder:
         """A hash of the model's files and the precision it runs in."""
         return f"transformer-{folder_fingerprint(self._folder)}-{device_and_precision()[1]}"
 
+    def titles_seen(self) -> list[str]:
+        """Return the ids of the titles that the model was fine-tuned on, if it was."""
+        return titles_seen(self._folder)
+
     @property
     def _is_clip(self) -> bool:
-        return bool(self._loaded[1].config.model_type in ("clip", "clip_text_model"))
+        return _is_clip(self._loaded[1])
 
     @torch.inference_mode()
     def encode(self, batch: Sequence[str]) -> tuple[Values, npt.NDArray[np.bool_]]:
@@ -120,25 +133,41 @@ class TransformerEncoder:
 
     @property
     def _limit(self) -> int:
-        """Tokens of a text that the network reads."""
-        tokenizer, network = self._loaded
-        return int(min(tokenizer.model_max_length, _n_positions(network)))
+        return token_limit(*self._loaded)
 
     def _forward(self, texts: list[str]) -> npt.NDArray[np.float32]:
         tokenizer, network = self._loaded
         tokens = tokenizer(texts, padding=True, truncation=True, max_length=self._limit, return_tensors="pt").to(
             network.device
         )
-        if self._is_clip:
-            vectors = network(**tokens).text_embeds
-        else:
-            layers = network(**tokens, output_hidden_states=True).hidden_states[-4:]
-            states = torch.stack(layers).float().mean(dim=0)  # (n, n_tokens, dim)
-            mask = tokens["attention_mask"].unsqueeze(-1)
-            vectors = (states * mask).sum(dim=1) / mask.sum(dim=1)
-        vectors = torch.nn.functional.normalize(vectors.float(), dim=1)
-        result: npt.NDArray[np.float32] = vectors.cpu().numpy()
+        result: npt.NDArray[np.float32] = text_vectors(network, tokens).cpu().numpy()
         return result
+
+
+def text_vectors(network: Any, tokens: Any) -> torch.Tensor:
+    """Return the unit vectors of tokenized texts, float32 (n, dim).
+
+    Args:
+        network: As ``TransformerEncoder.load`` returns it.
+        tokens: Of a batch of texts, on the network's device.
+    """
+    if _is_clip(network):
+        vectors = network(**tokens).text_embeds
+    else:
+        layers = network(**tokens, output_hidden_states=True).hidden_states[-4:]
+        states = torch.stack(layers).float().mean(dim=0)  # (n, n_tokens, dim)
+        mask = tokens["attention_mask"].unsqueeze(-1)
+        vectors = (states * mask).sum(dim=1) / mask.sum(dim=1)
+    return torch.nn.functional.normalize(vectors.float(), dim=1)
+
+
+def token_limit(tokenizer: Any, network: Any) -> int:
+    """Return how many tokens of a text a network reads."""
+    return int(min(tokenizer.model_max_length, _n_positions(network)))
+
+
+def _is_clip(network: Any) -> bool:
+    return bool(network.config.model_type in ("clip", "clip_text_model"))
 
 
 def _n_positions(network: Any) -> int:
