@@ -200,3 +200,46 @@ def test_tokens_of_another_length_or_a_taken_name_are_refused() -> None:
         Features(["a", "b", "c", "d"], {}, {"poster.clip": tokens([0, 1])})
     with pytest.raises(FeatureError, match="block 'year' is given as vectors and as tokens"):
         Features(["a", "b"], {"year": block(2, 1)}, {"year": tokens([0, 1])})
+
+
+# ---------------------------------------------------------------- joining
+
+
+@pytest.mark.parametrize("n", [0, 2])
+def test_features_are_joined_title_after_title(n: int) -> None:
+    own, more = features(), features().take([3, 1][:n])
+    joined = own.joined(more)
+    assert joined.ids == ("a", "b", "c", "d", "d", "b")[: 4 + n]
+    for name, block_ in joined.blocks.items():
+        parts = [part.blocks[name] for part in (own, more)]
+        assert block_.is_sparse == parts[0].is_sparse
+        dense = [part.values.toarray() if part.is_sparse else part.values for part in (block_, *parts)]
+        np.testing.assert_array_equal(dense[0], np.concatenate(dense[1:]))
+        np.testing.assert_array_equal(block_.present, np.concatenate([part.present for part in parts]))
+
+
+def test_joined_tokens_are_read_from_their_one_source() -> None:
+    source = HeldTokens([np.full((length, 2), length, np.float16) for length in (1, 2, 3)], 2)
+    whole = Features(["a", "b", "c"], {}, {"poster": TokenBlock(source, np.array([0, -1, 2]), 9)})
+    joined = whole.take([2]).joined(whole.take([1, 0]))
+    assert joined.ids == ("c", "b", "a")
+    assert joined.tokens["poster"].places.tolist() == [2, -1, 0]
+    assert joined.present("poster").tolist() == [True, False, True]
+    other = Features(["d"], {}, {"poster": TokenBlock(NoTokens(2), np.array([-1]), 9)})
+    with pytest.raises(FeatureError, match="the tokens of 'poster' are read from two sources"):
+        whole.joined(other)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "rule"),
+    [
+        ({"plot": block(2)}, "block 'year' is in one of the two only"),
+        ({"plot": block(2), "year": block(2), "title": block(2)}, "block 'title' is in one of the two only"),
+        ({"plot": block(2, 3), "year": block(2)}, "block 'plot' is dense of width 2 and dense of width 3"),
+        ({"plot": block(2), "year": block(2, sparse=True)}, "block 'year' is dense of width 2 and sparse of width 2"),
+    ],
+)
+def test_features_described_otherwise_are_not_joined(blocks: dict[str, Block], rule: str) -> None:
+    own = Features(["a", "b"], {"plot": block(2), "year": block(2)})
+    with pytest.raises(FeatureError, match=f"features cannot be joined: {rule}"):
+        own.joined(Features(["c", "d"], blocks))

@@ -28,13 +28,16 @@ FAR_FROM_DEFAULT = Recipe(
         title_encoders=(),
         poster_encoders=("onnx:./models/places", "descriptors", "clip:some/clip"),
         joint_encoders=("blip:some/blip", "bridgetower:some/bridge"),
-        credit_features=("sum", "profile", "people", "links", "standing"),
+        credit_features=("sum", "profile", "people", "links", "standing", "votes"),
+        vote_fields=("genres", "keywords"),
+        fields=("genres",),
         links=TINY_LINKS,
         credits=CreditConfig(roles=("cast",), background=False, prior_strength=2.5, leave_one_out=False),
     ),
     splits=SplitConfig(validation=0.3, test=0.1, seed=4, group_duplicates=False),
     calibration=CalibrationConfig(method="isotonic", rule="per_label", shrinkage=1.0),
     neighbours=3,
+    train_on_background=True,
 )
 
 
@@ -87,7 +90,7 @@ def test_unknown_recipe_names_the_known_ones() -> None:
         (
             "features.modalities",
             ["plot", "smell"],
-            r"modalities must be one of plot, title, year, credits, poster, poster_text, joint; got 'smell'",
+            r"modalities must be one of plot, title, year, credits, poster, poster_text, joint, fields; got 'smell'",
         ),
         ("features.modalities", ["plot", "plot"], r"modalities must name each once; got plot, plot"),
         ("features.modalities", "plot", r"recipe\.features\.modalities: must be a list; got 'plot'"),
@@ -103,7 +106,7 @@ def test_unknown_recipe_names_the_known_ones() -> None:
         (
             "features.credit_features",
             ["profile", "walks"],
-            r"FeatureConfig\.credit_features must be one of profile, links, sum, standing, people; got 'walks'",
+            r"FeatureConfig\.credit_features must be one of profile, links, sum, standing, people, votes; got 'walks'",
         ),
         ("features.credit_features", [], r"credit_features must name one or more, each once; got none"),
         ("features.credit_features", ["sum", "sum"], r"credit_features must name one or more, each once; got sum, sum"),

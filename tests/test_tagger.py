@@ -111,6 +111,15 @@ def test_evaluate_reports_on_the_split_asked_for() -> None:
     np.testing.assert_array_equal(found.targets, np.array(truth, np.float32))
 
 
+def test_evaluate_knows_how_frequent_the_labels_were_in_training() -> None:
+    tail = fitted().evaluate(sample(), "test").report.evaluation.long_tail
+    assert tail is not None
+    counts = sorted((sum(label in row["genres"] for row in rows_of("train")) for label in GENRES), reverse=True)
+    assert tail.n_train == 72
+    assert [group.most for group in tail.groups] == [counts[0], counts[2], counts[3]]
+    assert [group.fewest for group in tail.groups] == counts[1:]
+
+
 @pytest.mark.parametrize(("split", "n"), [("train", 72), ("background", 10), ("all", 130)])
 def test_evaluate_takes_every_split(split: str, n: int) -> None:
     assert fitted().evaluate(sample(), split).report.evaluation.n_titles == n

@@ -96,7 +96,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ArtefactError(f"{path}: unknown or missing entries: {wrong}")
     if not isinstance(data["files"], dict) or not set(data["files"]) >= _REQUIRED:
         raise ArtefactError(f"{path}: the list of files is damaged")
-    if not isinstance(data["pipeline"], dict) or set(data["pipeline"]) != {"absent", "encoders"}:
+    if not isinstance(data["pipeline"], dict) or set(data["pipeline"]) - {"votes"} != {"absent", "encoders"}:
         raise ArtefactError(f"{path}: 'pipeline' must have the entries 'absent' and 'encoders'")
     for name, digest in data["files"].items():
         if not (folder / name).is_file():

@@ -57,6 +57,15 @@ class Block:
         """Return the given rows, in that order."""
         return Block(self.values[rows], self.present[rows])
 
+    def joined(self, more: Block, name: str) -> Block:
+        """Return these rows followed by others; ``name`` is said in the error when they differ in kind or width."""
+        if (self.dim, self.is_sparse) != (more.dim, more.is_sparse):
+            kinds = " and ".join(f"{'sparse' if b.is_sparse else 'dense'} of width {b.dim}" for b in (self, more))
+            raise FeatureError(f"features cannot be joined: block '{name}' is {kinds}")
+        values = [self.values, more.values]
+        stacked = sp.vstack(values, format="csr") if self.is_sparse else np.concatenate(values)
+        return Block(stacked, np.concatenate([self.present, more.present]))
+
     def hidden(self) -> Block:
         """Return the block with every title marked absent."""
         return Block(self.values, np.zeros_like(self.present))
@@ -140,6 +149,12 @@ class TokenBlock:
         """Return the given rows, in that order; nothing is read."""
         return TokenBlock(self.source, self.places[rows], self.limit)
 
+    def joined(self, more: TokenBlock, name: str) -> TokenBlock:
+        """Return these titles followed by others of the same source; ``name`` is said in the error."""
+        if self.source is not more.source or self.limit != more.limit:
+            raise FeatureError(f"features cannot be joined: the tokens of '{name}' are read from two sources")
+        return TokenBlock(self.source, np.concatenate([self.places, more.places]), self.limit)
+
     def hidden(self) -> TokenBlock:
         """Return the block with every title marked absent."""
         return TokenBlock(self.source, np.full_like(self.places, -1), self.limit)
@@ -197,6 +212,22 @@ class Features:
             [self.ids[row] for row in chosen],
             {n: b.take(chosen) for n, b in self.blocks.items()},
             {n: b.take(chosen) for n, b in self.tokens.items()},
+        )
+
+    def joined(self, more: Features) -> Features:
+        """Return these titles followed by others that are described alike.
+
+        Raises:
+            FeatureError: A block is there for one of the two only, has another width or is sparse in one only, or its
+                tokens are read from another place.
+        """
+        for own, other in ((self.blocks, more.blocks), (self.tokens, more.tokens)):
+            if alone := sorted(set(own) ^ set(other)):
+                raise FeatureError(f"features cannot be joined: block '{alone[0]}' is in one of the two only")
+        return Features(
+            self.ids + more.ids,
+            {name: block.joined(more.blocks[name], name) for name, block in self.blocks.items()},
+            {name: block.joined(more.tokens[name], name) for name, block in self.tokens.items()},
         )
 
     def select(self, modalities: Iterable[str]) -> Features:

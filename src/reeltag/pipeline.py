@@ -163,7 +163,8 @@ class FeaturePipeline:
         if self._reads("year"):
             blocks["year"] = encode_years(catalogue.years())
         for name, field in self._fields.items():
-            blocks[name] = field.encode(catalogue.lists(field.field))
+            there = catalogue.has(field.field)  # a catalogue to be tagged may lack the column
+            blocks[name] = field.encode(catalogue.lists(field.field) if there else [[]] * len(catalogue))
         for name, read in self.credit_readers.items():
             blocks[name] = read(catalogue)
         ids, posters = catalogue.ids, catalogue.posters

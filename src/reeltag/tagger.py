@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.artefact import opened, read_fitted_on, short_card, write_artefact, write_fitted_on
-from reeltag.assessment import Subject, report_on, titles_of
+from reeltag.added import Background
+from reeltag.artefact import opened, short_card, write_artefact
+from reeltag.assessment import Assessment, Subject, report_on, titles_of, training_counts
 from reeltag.calibration import RULES, Calibrator
 from reeltag.catalogue import Catalogue
 from reeltag.config import check_choice, check_range
 from reeltag.encoders.store import FeatureStore
 from reeltag.errors import NotFittedError, SplitError
-from reeltag.evaluation import Report
 from reeltag.explain import (
     Explanation,
     Neighbourhood,
@@ -31,44 +31,19 @@ from reeltag.explain import (
 )
 from reeltag.explain_tokens import poster_evidence
 from reeltag.features import Features
+from reeltag.fit_rows import FitRows
+from reeltag.fitted import Fitted, history_of
+from reeltag.growth import LabelAim, LabelExamples, grown, shrunk
 from reeltag.labels import LabelSpace
 from reeltag.leaks import check_fitted
-from reeltag.models import MODELS, Model, Validation
+from reeltag.models import MODELS, Model, Targets, Validation
 from reeltag.pipeline import FeaturePipeline
 from reeltag.predictions import Predictions
 from reeltag.progress import Progress, silent
 from reeltag.recipes import Recipe, recipe_from_json
 from reeltag.recipes import recipe as recipe_named
+from reeltag.selftraining import SELF_TRAINING, self_train
 from reeltag.splits import SplitAssignment, assign_splits
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fitted:
-    """What ``fit`` makes."""
-
-    labels: LabelSpace
-    pipeline: FeaturePipeline
-    model: Model
-    calibrator: Calibrator
-    neighbours: Neighbourhood
-    fitted_on: dict[str, list[str]]
-    data: dict[str, Any]
-    history: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assessment:
-    """What ``Tagger.evaluate`` returns.
-
-    Attributes:
-        report: Every figure; write it with ``reeltag.evaluation.write_report``.
-        predictions: Probabilities and decisions of the evaluated titles.
-        targets: Their truth, (n_titles, n_labels).
-    """
-
-    report: Report
-    predictions: Predictions
-    targets: npt.NDArray[np.float32]
 
 
 class Tagger:
@@ -89,7 +64,7 @@ class Tagger:
         self.recipe = chosen if labels is None else replace(chosen, labels=replace(chosen.labels, field=labels))
         self.seed = seed
         self.store = FeatureStore(cache)
-        self._fitted: _Fitted | None = None
+        self._fitted: Fitted | None = None
         self._split: tuple[Catalogue, SplitAssignment] | None = None  # the catalogue split last
 
     def fit(self, catalogue: Catalogue, *, progress: Progress = silent) -> Tagger:
@@ -97,7 +72,8 @@ class Tagger:
 
         Args:
             catalogue: Titles with labels. Its ``split`` column is honoured; without one, titles are split with
-                near-duplicates kept together (``Tagger.splits``). Background titles feed the credits graph only.
+                near-duplicates kept together (``Tagger.splits``). Background titles feed the credits graph; they are
+                learned from too when the recipe says ``train_on_background``.
             progress: Called as the work advances.
 
         Returns:
@@ -110,48 +86,55 @@ class Tagger:
         config = self.recipe
         lists = catalogue.lists(config.labels.field)
         splits = self.splits(catalogue, progress)
-        training, validation = (_rows(splits, split, lists, catalogue.source) for split in ("train", "validation"))
-        labels = LabelSpace.learn([lists[row] for row in training], config.labels)
-        targets, known = labels.encode(lists)
-        graph_rows = training
-        if config.features.credits.background:
-            background = splits.rows_of("background")
-            graph_rows = np.concatenate([training, background[known[background]]])
+        rows = FitRows.of(splits, lists, config, seed=self.seed, source=catalogue.source)
+        labels = LabelSpace.learn([lists[row] for row in rows.training], config.labels)
+        targets, _ = labels.encode_sparse(lists)  # thousands of labels of a large catalogue would not fit otherwise
+        training, known = catalogue.take(rows.training), targets[rows.training].toarray()
+        graph_targets = targets[rows.graph]
+        if config.features.credit_features != ("votes",):
+            graph_targets = graph_targets.toarray()
         pipeline = FeaturePipeline(config.features).fit(
-            catalogue.take(training), catalogue.take(graph_rows), targets[graph_rows], seed=self.seed, progress=progress
+            training,
+            catalogue.take(rows.graph),
+            graph_targets,
+            wider=catalogue.take(rows.wider),
+            seed=self.seed,
+            progress=progress,
         )
-        features = pipeline.transform(catalogue.take(np.concatenate([training, validation])), self.store, progress)
-        n = len(training)
-        learned = features.take(range(n))
-        held_out = Validation(features=features.take(range(n, len(features))), targets=targets[validation])
-        model = MODELS[config.model](config.model_config(), seed=self.seed)
-        vectors = pipeline.label_vectors
-        model.fit(learned, targets[training], validation=held_out, label_vectors=vectors, progress=progress)
-        calibrator = Calibrator(config.calibration).fit(model.predict_proba(held_out.features), held_out.targets)
-        ids = {"training": catalogue.take(training).ids, "validation": catalogue.take(validation).ids}
-        self._fitted = _Fitted(
-            labels=labels,
+        features = pipeline.transform(catalogue.take(rows.read), self.store, progress)
+        learned, chosen_on, unlabelled = rows.parts(features)
+        held_out = Validation(features=chosen_on, targets=targets[rows.validation].toarray())
+
+        def fit_model(titles: Features, truth: Targets) -> Model:
+            model = MODELS[config.model](config.model_config(), seed=self.seed)
+            vectors = pipeline.label_vectors
+            return model.fit(titles, truth, validation=held_out, label_vectors=vectors, progress=progress)
+
+        model, rounds = self_train(
+            fit_model, learned, known, held_out, unlabelled, config.self_training, config.calibration
+        )
+        calibrator = Calibrator(config.calibration).fit(model.predict_proba(chosen_on), held_out.targets)
+        self._fitted = Fitted(
+            learned=labels,
             pipeline=pipeline,
             model=model,
             calibrator=calibrator,
-            neighbours=Neighbourhood.of(
-                model, learned, catalogue.take(training), labels.decode(targets[training] > 0), config.neighbours
-            ),
+            neighbours=Neighbourhood.of(model, learned, training, labels.decode(known > 0), config.neighbours),
             fitted_on={
                 **pipeline.fitted_on_,
-                "model": ids["training"],
-                "early stopping": ids["validation"],
-                "thresholds": ids["validation"],
-                "calibrator": ids["validation"],
+                "model": training.ids,
+                **{part: list(chosen_on.ids) for part in ("early stopping", "thresholds", "calibrator")},
+                **({SELF_TRAINING: list(unlabelled.ids)} if rounds else {}),
             },
             data={
                 "source": catalogue.source,
                 "fingerprint": catalogue.fingerprint(),
                 "splits": splits.origin,
                 "titles": splits.counts,
-                "labelled": {"train": n, "validation": len(validation), "graph": len(graph_rows)},
+                "labelled": rows.counts,
             },
-            history=_history(model),
+            history=history_of(model, rounds),
+            background=Background.of(model, learned, config.neighbours),
         )
         return self
 
@@ -163,8 +146,9 @@ class Tagger:
         if self._split is not None and self._split[0] is catalogue:
             return self._split[1]  # looking for near-same titles again would take as long again
         words = catalogue.lists(self.recipe.labels.field)
-        space = LabelSpace.learn(words, replace(self.recipe.labels, min_count=1, include=()))
-        targets, known = space.encode(words)
+        draft = LabelSpace.learn(words, replace(self.recipe.labels, min_count=1, include=()))
+        frequent = LabelSpace(draft.labels[: self.recipe.splits.max_labels], draft.config)  # others do not steer it
+        targets, known = frequent.encode(words)
         assignment = assign_splits(catalogue, targets, self.recipe.splits, known=known, progress=progress)
         self._split = catalogue, assignment
         return assignment
@@ -175,7 +159,7 @@ class Tagger:
 
     def predict_proba(self, features: Features) -> npt.NDArray[np.float32]:
         """Return calibrated probabilities (n_titles, n_labels) from features."""
-        return self.fitted.calibrator.transform(self.fitted.model.predict_proba(features))
+        return self.fitted.predict_proba(features)
 
     def tag(
         self, catalogue: Catalogue, *, evidence: bool = True, rule: str | None = None, progress: Progress = silent
@@ -193,17 +177,16 @@ class Tagger:
         fitted = self.fitted
         if rule is not None:
             check_choice("Tagger.tag", "rule", rule, RULES)
-        thresholds = fitted.calibrator.thresholds if rule is None else fitted.calibrator.thresholds_[rule]
         predictions = Predictions(
             ids=features.ids,
             labels=self.labels.labels,
             probabilities=self.predict_proba(features),
-            thresholds=thresholds,
+            thresholds=fitted.thresholds(rule),
             titles=tuple(catalogue.texts("title")),
         )
         if not evidence:
             return predictions
-        return replace(predictions, evidence=evidence_in_words(fitted.model.explain(features), predictions))
+        return replace(predictions, evidence=evidence_in_words(fitted.explain(features), predictions))
 
     def evaluate(self, catalogue: Catalogue, split: str = "test", *, progress: Progress = silent) -> Assessment:
         """Measure the tagger on a split.
@@ -221,24 +204,25 @@ class Tagger:
             SplitError: There is no such split, or none of its titles has known labels.
         """
         lists = catalogue.lists(self.labels.config.field)
-        targets, known = self.labels.encode(lists)
+        targets, known = self.labels.encode_sparse(lists)
         inside = titles_of(split, catalogue, lambda: self.splits(catalogue, progress).splits)
         rows = np.flatnonzero(inside & known)
         if len(rows) == 0:
             raise SplitError(
                 f"{catalogue.source}: no title of split '{split}' has known labels in '{self.labels.config.field}'"
             )
-        titles = catalogue.take(rows)
+        titles, truth = catalogue.take(rows), targets[rows].toarray()
         features = self.features(titles, progress=progress)
         subject = Subject(
             catalogue=titles,
             features=features,
-            targets=targets[rows],
+            targets=truth,
             labels=self.labels.labels,
             predict=self.predict_proba,
-            thresholds=self.fitted.calibrator.thresholds_,
+            thresholds=self.fitted.thresholds_by_rule,
             rule=self.recipe.calibration.rule,
-            look=partial(poster_evidence, self.fitted.model, self.fitted.pipeline, self.store),
+            look=partial(poster_evidence, self.fitted.speaker, self.fitted.pipeline, self.store),
+            training=training_counts(self.labels, self.fitted.data["labelled"]["train"]),
         )
         probabilities = self.predict_proba(features)
         seen = check_fitted(self.fitted.fitted_on, titles.with_splits(["test"] * len(titles)))
@@ -261,10 +245,10 @@ class Tagger:
             ids=features.ids,
             labels=self.labels.labels,
             probabilities=probabilities,
-            thresholds=self.fitted.calibrator.thresholds,
+            thresholds=self.fitted.thresholds(),
             titles=tuple(titles.texts("title")),
         )
-        return Assessment(report=report, predictions=predictions, targets=targets[rows])
+        return Assessment(report=report, predictions=predictions, targets=truth)
 
     def explain(self, catalogue: Catalogue, title_id: str, *, n_neighbours: int = 5, n_labels: int = 5) -> Explanation:
         """Say why a title gets its labels.
@@ -282,7 +266,7 @@ class Tagger:
         features = self.features(film)
         fitted = self.fitted
         probabilities = self.predict_proba(features)[0]
-        thresholds = fitted.calibrator.thresholds
+        thresholds = fitted.thresholds()
         order = [int(c) for c in np.argsort(-probabilities, kind="stable")]
         shown = [c for place, c in enumerate(order) if place < n_labels or probabilities[c] >= thresholds[c]]
         names = fitted.labels.labels
@@ -290,7 +274,7 @@ class Tagger:
         credits, readers = fitted.pipeline.credits, fitted.pipeline.credit_readers
         if credits is not None:
             people = people_evidence(
-                fitted.model, credits, features, film, labels=names, columns=shown, readers=readers
+                fitted.scores, credits, features, film, labels=names, columns=shown, readers=readers
             )
         year = film.years()[0]
         present = tuple(m for m in features.modalities if features.present(m)[0])
@@ -300,12 +284,54 @@ class Tagger:
             year=int(year) if np.isfinite(year) else None,
             present=present,
             absent=tuple(m for m in self.recipe.features.modalities if m not in present),
-            labels=label_evidence(names, shown, probabilities, thresholds, fitted.model.explain(features)),
+            labels=label_evidence(names, shown, probabilities, thresholds, fitted.explain(features)),
             people=people,
             attention=attention_evidence(fitted.model, features),
-            poster=poster_evidence(fitted.model, fitted.pipeline, self.store, features, film, names, shown),
+            poster=poster_evidence(fitted.speaker, fitted.pipeline, self.store, features, film, names, shown),
             neighbours=fitted.neighbours.nearest(fitted.model.embed(features)[0], title_id, n_neighbours),
+            added=fitted.added_evidence(features, [names[c] for c in shown], n_neighbours),
         )
+
+    def add_label(
+        self,
+        label: str,
+        examples: Catalogue | Sequence[str],
+        catalogue: Catalogue | None = None,
+        *,
+        counter_examples: Catalogue | Sequence[str] = (),
+        share: float | None = None,
+        threshold: float | None = None,
+    ) -> Tagger:
+        """Add a label from a handful of titles without learning anything else anew (``reeltag.growth``).
+
+        Args:
+            label: The new label.
+            examples: Titles to which it applies, at least one: a catalogue of them, or their ids in ``catalogue``.
+            catalogue: Holds the titles given by id.
+            counter_examples: Titles to which it does not apply, given alike.
+            share: Share of titles that it should apply to; the median of the learned labels when None.
+            threshold: From which probability it applies; the one with the best F1 to be expected when None.
+
+        Returns:
+            Another tagger with the new label as its last, which says of all others bit for bit what this one says.
+            This one stays as it is; fitting forgets added labels.
+
+        Raises:
+            LabelError: The label is there already, or there is no example of which anything is known.
+            CatalogueError: The catalogue lacks an id.
+            ModelError: There are no training titles to tell it from.
+        """
+        titles = LabelExamples.of(label, examples, counter_examples, catalogue)
+        aim = LabelAim(share=share, threshold=threshold)
+        return self._with(grown(self.fitted, label, titles, aim, self.features))
+
+    def remove_label(self, label: str) -> Tagger:
+        """Return another tagger without a label that was added.
+
+        Raises:
+            LabelError: There is no such label, or it was not added.
+        """
+        return self._with(shrunk(self.fitted, label))
 
     def save_pretrained(self, folder: str | Path, card: str = "") -> Path:
         """Write the artefact, replacing an older one when the new one is complete.
@@ -318,12 +344,7 @@ class Tagger:
         pipeline_data: dict[str, object] = {}
 
         def write_parts(temporary: Path) -> None:
-            pipeline_data.update(fitted.pipeline.save(temporary / "features"))
-            fitted.labels.save(temporary / "labels.json")
-            fitted.model.save_pretrained(temporary / "model")
-            fitted.calibrator.save(temporary / "calibration")
-            fitted.neighbours.save(temporary / "neighbours")
-            write_fitted_on(temporary, fitted.fitted_on)
+            pipeline_data.update(fitted.save(temporary))
             (temporary / "README.md").write_text(card or short_card(self.recipe.name, fitted.labels), encoding="utf-8")
 
         config = {
@@ -346,20 +367,11 @@ class Tagger:
         folder = Path(folder)
         with opened(folder) as data:
             tagger = cls(recipe_from_json(data["recipe"], f"{folder}: recipe"), seed=data["seed"], cache=cache)
-            tagger._fitted = _Fitted(
-                labels=LabelSpace.load(folder / "labels.json"),
-                pipeline=FeaturePipeline.load(folder / "features", tagger.recipe.features, **data["pipeline"]),
-                model=MODELS[tagger.recipe.model].from_pretrained(folder / "model"),
-                calibrator=Calibrator.load(folder / "calibration"),
-                neighbours=Neighbourhood.load(folder / "neighbours"),
-                fitted_on=read_fitted_on(folder),
-                data=data["data"],
-                history=data["history"],
-            )
+            tagger._fitted = Fitted.load(folder, tagger.recipe, data)
         return tagger
 
     @property
-    def fitted(self) -> _Fitted:
+    def fitted(self) -> Fitted:
         """The fitted parts.
 
         Raises:
@@ -371,21 +383,10 @@ class Tagger:
 
     @property
     def labels(self) -> LabelSpace:
-        """The label space."""
+        """The label space: the learned labels, then the added ones."""
         return self.fitted.labels
 
-
-def _rows(splits: SplitAssignment, split: str, lists: Sequence[Sequence[str]], source: str) -> npt.NDArray[np.int64]:
-    rows = splits.rows_of(split)
-    known = rows[[bool(lists[row]) for row in rows]]
-    if len(known) == 0:
-        raise SplitError(
-            f"{source}: no title of split '{split}' has known labels, and a tagger cannot be fitted without; mark such "
-            "titles in the column 'split', or drop the column to have splits made"
-        )
-    return known
-
-
-def _history(model: Model) -> dict[str, Any]:
-    histories = getattr(model, "histories_", [])
-    return {"members": [{"losses": list(h.losses), "scores": list(h.scores), "best": h.best_epoch} for h in histories]}
+    def _with(self, fitted: Fitted) -> Tagger:
+        other = copy.copy(self)
+        other._fitted = fitted
+        return other

@@ -14,7 +14,22 @@ import reeltag as package
 
 from .runner import Commands
 
-COMMANDS = ("demo", "check", "train", "evaluate", "compare", "tag", "explain", "ocr", "graph", "benchmark")
+COMMANDS = (
+    "demo",
+    "check",
+    "train",
+    "evaluate",
+    "compare",
+    "tag",
+    "explain",
+    "add-label",
+    "finetune",
+    "ocr",
+    "suggest",
+    "simulate",
+    "graph",
+    "benchmark",
+)
 
 
 def python(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from reeltag.errors import ConfigError, EncoderError
 from reeltag.models import MODELS
 from reeltag.recipes import RECIPES
 from reeltag.tagger import Tagger
+from samples import rows
 
 from .runner import Commands
 
@@ -61,6 +63,30 @@ def test_absent_modalities_are_said(reeltag: Commands) -> None:
     assert "left out, because no training title has them: title, year, credits\n" in result.out
 
 
+def test_titles_without_labels_are_learned_from(reeltag: Commands) -> None:
+    films = [row | {"genres": []} if row["split"] == "background" else row for row in rows()]
+    reeltag.catalogue("half.jsonl", films)
+    train = ("train", "half.jsonl", "--recipe", "quick.json", "--out", "runs/one", "--unlabelled", 8)
+    result = reeltag(*train, "--set", "self_training.confidence=0.5")
+    told = [line for line in result.out.splitlines() if line.startswith("self-training: ")]
+    assert len(told) == 1
+    assert re.fullmatch(
+        r"self-training: \d of 8 titles without labels joined; mAP on validation \d\.\d{3}, with them \d\.\d{3}: "
+        "(not )?kept", told[0],
+    )  # fmt: skip
+    tagger = Tagger.from_pretrained("runs/one")
+    assert (tagger.recipe.self_training.titles, tagger.recipe.self_training.confidence) == (8, 0.5)
+    assert len(tagger.fitted.fitted_on["self-training"]) == 8
+    rounds = reeltag(*train, "--json").json["self_training"]
+    assert [list(one) for one in rounds] == [["asked", "joined", "positives", "before", "after", "kept"]]
+    sure = reeltag(*train, "--set", "self_training.confidence=1")
+    assert "self-training: 0 of 8 titles without labels joined\n" in sure.out
+    everything = reeltag(*TRAIN, "--unlabelled", 8)
+    assert "self-training: there is no training or background title without labels\n" in everything.out
+    assert "self-training" not in reeltag(*TRAIN, "--unlabelled", 0).out
+    reeltag.fails(*train[:-1], -1, because="SelfTrainingConfig.titles must be between 0 and 1e+08; got -1")
+
+
 def test_an_older_tagger_is_replaced(reeltag: Commands) -> None:
     folder = reeltag.tagger("runs/one", "fusion")
     assert reeltag(*TRAIN).code == 0
@@ -94,12 +120,13 @@ def test_mistakes(reeltag: Commands) -> None:
         (("--labels", "vibes"), f"films.jsonl: label column 'vibes' does not exist; columns: {columns}"),
         (("--set", "labels.min_count"), "--set takes PATH=VALUE; got 'labels.min_count'"),
         (("--set", "seed=1"), "--set: there is no setting 'seed'; at that place: name, model, model_settings, labels, "
-         "features, splits, calibration, neighbours"),
+         "features, splits, calibration, neighbours, train_on_background, self_training"),
         (("--set", "name.x=1"), "--set: there is no setting 'name.x'; at that place: none"),
         (("--set", "labels.min_count=many"), "recipe.labels.min_count: must be of type int; got 'many'"),
         (("--set", "model=svm"), f"Recipe.model must be one of {', '.join(MODELS)}; got 'svm'"),
         (("--modalities", "plot,smell"),
-         "FeatureConfig.modalities must be one of plot, title, year, credits, poster, poster_text, joint; got 'smell'"),
+         "FeatureConfig.modalities must be one of plot, title, year, credits, poster, poster_text, joint, fields; got "
+         "'smell'"),
         (("--plot-encoder", "bert"), "text encoder 'bert' is unknown; known: tfidf, minilm, sentence:MODEL, "
          "transformer:MODEL (MODEL: a local folder or a name on the hub)"),
         (("--poster-encoder", "onnx"), "poster encoder 'onnx' is unknown; known: descriptors, onnx:FOLDER, clip:MODEL "
@@ -180,7 +207,7 @@ def test_credits_read_in_no_known_way(reeltag: Commands) -> None:
     for value, because in (
         (
             '["walks"]',
-            "FeatureConfig.credit_features must be one of profile, links, sum, standing, people; got 'walks'",
+            "FeatureConfig.credit_features must be one of profile, links, sum, standing, people, votes; got 'walks'",
         ),
         ("[]", "FeatureConfig.credit_features must name one or more, each once; got none"),
         ("links", "recipe.features.credit_features: must be a list; got 'links'"),

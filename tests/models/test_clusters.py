@@ -20,7 +20,7 @@ from reeltag.config import from_json
 from reeltag.errors import ConfigError, ModelError
 from reeltag.features import Features
 from reeltag.losses import bce, class_balanced, class_balanced_samples, effective_weights, multilabel_triplet
-from reeltag.models import XMLC_PUBLISHED, ClustersConfig, ClustersModel, Targets
+from reeltag.models import XMLC_PUBLISHED, ClustersConfig, ClustersModel, Targets, Validation
 from reeltag.models.clusters import Cluster, ClustersNetwork, cluster_report
 from reeltag.models.clusters.clusterer import (
     Partition,
@@ -531,3 +531,33 @@ def test_settings_out_of_range(setting: str, value: Any) -> None:
 def test_settings_of_no_choice(setting: str, choices: str) -> None:
     with pytest.raises(ConfigError, match=f"ClustersConfig.{setting} must be one of {choices}; got 'x'"):
         ClustersConfig(**{setting: "x"})
+
+
+def test_the_number_of_clusters_is_chosen_on_validation_titles() -> None:
+    features, targets = films(120, seed=1)
+    unseen, truth = films(60, seed=2)
+    held_out = Validation(features=unseen, targets=truth)
+    scores = {}
+    for n_clusters in (0, 2, 5):
+        config = replace(SMALL, n_clusters=n_clusters)
+        one = ClustersModel(config).fit(features, targets, validation=held_out)
+        scores[n_clusters] = max(one.histories_[0].scores)
+    config = replace(SMALL, try_clusters=(0, 2, 5))
+    chosen = ClustersModel(config).fit(features, targets, validation=held_out)
+    assert chosen.n_clusters_ == max(scores, key=lambda n: scores[n])
+    assert len(chosen.report()) == chosen.n_clusters_
+    assert ClustersModel(config).fit(features, targets).n_clusters_ == config.n_clusters  # nothing to choose on
+
+
+def test_numbers_of_clusters_to_try_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"ClustersConfig\.try_clusters .* got -1"):
+        ClustersConfig(try_clusters=(5, -1))
+
+
+def test_notes_say_how_large_clusters_are() -> None:
+    features, targets = films(60, seed=3)
+    model = ClustersModel(SMALL).fit(features, targets)
+    sizes = [cluster.titles for cluster in model.report()]
+    (note,) = model.notes()
+    assert note.startswith(f"clusters: {len(sizes)}, of {min(sizes)} to {max(sizes)} titles; ")
+    assert ClustersModel(replace(SMALL, n_clusters=0)).fit(features, targets).notes() == ()

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import scipy.sparse as sp
 import torch
 from safetensors.numpy import load_file
 from sklearn.metrics import average_precision_score
 
 from reeltag.config import from_json, to_json
 from reeltag.errors import ConfigError, FeatureError, NotFittedError
-from reeltag.features import Features
+from reeltag.features import Block, Features
 from reeltag.models import Validation, XmlcConfig, XmlcModel, xmlc
 from reeltag.models.near import LabelNeighbours
 from reeltag.models.scaling import BlockScaler
@@ -185,14 +186,18 @@ def test_of_equal_shares_those_nearest_to_the_network_alone_are_taken() -> None:
     assert best_shares(useless, truth)["words"] > 0.5
 
 
-def test_shares_are_chosen_on_the_pairs_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    truth = (rng.random((30, 4)) < 0.4).astype(np.float32)
-    said = {"net": rng.random((30, 4)).astype(np.float32), "near": truth.copy()}
-    said["near"][10:] = 1 - truth[10:]  # right about the first ten titles, wrong about all others
+def test_shares_are_chosen_on_titles_from_first_to_last_where_there_is_no_room_for_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    truth = (np.random.default_rng(0).random((30, 4)) < 0.4).astype(np.float32)
+    truth[[0, 29], 1] = 1
+    near = truth.copy()
+    near[1:29] = 1 - truth[1:29]  # right about the first title and the last, wrong about all others
+    said = {"net": 1 - near, "near": near}
     assert best_shares(said, truth)["net"] > 0.5
-    monkeypatch.setattr(xmlc, "_PAIRS", 40)
-    assert best_shares(said, truth)["near"] > 0.5
+    for pairs in (8, 1):  # two titles; one at least
+        monkeypatch.setattr(xmlc, "_PAIRS", pairs)
+        assert best_shares(said, truth)["near"] > 0.5
 
 
 # ---------------------------------------------------------------- the experts
@@ -291,6 +296,40 @@ def test_without_words_there_is_no_expert_on_them() -> None:
     model = XmlcModel(SMALL).fit(Features(features.ids, blocks), targets, validation=held_out())
     assert set(model.shares_) == {"net", "near"}
     assert list(model._say(held_out().features)) == ["net", "near"]  # words are not read, though they are there
+
+
+def test_all_blocks_of_words_are_read_side_by_side(tmp_path: Path) -> None:
+    (features, targets), held = with_titles(*training_films()), held_out()
+    unseen, _ = with_titles(held.features, held.targets)
+    config = replace(SMALL, experts=("net", "words"))
+    model = XmlcModel(config, seed=3).fit(features, targets)
+
+    def words_of(part: Features) -> sp.csr_matrix:
+        rows = [part.blocks[name] for name in ("plot.tfidf", "title.tfidf")]
+        return sp.hstack([sp.diags(one.present.astype(np.float32)) @ one.values for one in rows], format="csr")
+
+    regressions = SparseLinear(n_threads=1, seed=3).fit(words_of(features), targets)
+    for asked in (unseen, hide(unseen, "plot", range(0, 40, 3)), unseen.without("plot"), unseen.without("title")):
+        said = model._say(asked)["words"]
+        np.testing.assert_allclose(said, regressions.predict_proba(words_of(asked)), atol=1e-6)
+    neither = hide(hide(unseen, "plot", [4]), "title", [4, 5])
+    silent = np.isnan(model._say(neither)["words"]).all(axis=1)
+    assert np.flatnonzero(silent).tolist() == [4]
+    np.testing.assert_array_equal(
+        model.predict_proba(drop(unseen, "title")), model.predict_proba(unseen.without("title"))
+    )
+    model.save_pretrained(tmp_path)
+    loaded = XmlcModel.from_pretrained(tmp_path)
+    for asked in (neither, drop(unseen, "plot"), drop(unseen, "title")):
+        np.testing.assert_array_equal(loaded.predict_proba(asked), model.predict_proba(asked))
+
+
+def with_titles(features: Features, targets: Array) -> tuple[Features, Array]:
+    """Return films with a second block of words, whose first words tell the labels."""
+    rng = np.random.default_rng(len(targets))
+    words = np.hstack([targets * (rng.random(targets.shape) < 0.9), rng.random((len(targets), 2))])
+    title = Block(sp.csr_matrix(words, dtype=np.float32), np.ones(len(targets), np.bool_))
+    return Features(features.ids, {**features.blocks, "title.tfidf": title}), targets
 
 
 @pytest.mark.parametrize("experts", [("net",), ("net", "near"), ("words", "net"), EXPERTS])

@@ -282,6 +282,7 @@ def _that_matter(entry: Entry, settings: dict[str, Any]) -> dict[str, Any]:
     """Return the settings of a model without those, newer than kept runs, that change nothing for an entry."""
     without = set() if settings.get("loss_settings") else {"loss_settings"}
     without |= set() if entry.tokens else {"max_positions"}
+    without |= set() if settings.get("try_clusters") else {"try_clusters"}
     return {name: value for name, value in settings.items() if name not in without}
 
 

@@ -6,6 +6,7 @@ import os
 
 import typer
 
+from reeltag.cli.add_label import add_label
 from reeltag.cli.benchmark import benchmark
 from reeltag.cli.check import check
 from reeltag.cli.compare import compare
@@ -13,8 +14,10 @@ from reeltag.cli.demo import demo
 from reeltag.cli.errors import Commands
 from reeltag.cli.evaluate import evaluate
 from reeltag.cli.explain import explain
+from reeltag.cli.finetune import finetune
 from reeltag.cli.graph import graph
 from reeltag.cli.ocr import ocr
+from reeltag.cli.suggest import simulate, suggest
 from reeltag.cli.tag import tag
 from reeltag.cli.train import train
 
@@ -27,7 +30,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (demo, check, train, evaluate, compare, tag, explain, ocr, benchmark):
+for command in (
+    demo,
+    check,
+    train,
+    evaluate,
+    compare,
+    tag,
+    explain,
+    add_label,
+    finetune,
+    ocr,
+    suggest,
+    simulate,
+    benchmark,
+):
     app.command()(command)
 app.add_typer(graph)
 

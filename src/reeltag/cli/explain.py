@@ -86,6 +86,8 @@ def show_explanation(explanation: Explanation) -> None:
         for entry in explanation.labels
     ]
     table("Labels; what each modality adds to the log-odds", ["label", "probability", "threshold", *modalities], rows)
+    for evidence in explanation.added:
+        say(f"{evidence.in_words()}\n")
     if explanation.attention is not None:
         show_attention(explanation.attention)
     if explanation.poster is not None:

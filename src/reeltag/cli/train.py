@@ -37,8 +37,8 @@ def train(
     modalities: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: plot, title, year, credits, poster, poster_text, joint (default: all but the last "
-            "two).",
+            help="Comma-separated: plot, title, year, credits, poster, poster_text, joint, fields (default: all but "
+            "the last three).",
             show_default=False,
         ),
     ] = None,
@@ -69,6 +69,17 @@ def train(
             show_default=False,
         ),
     ] = None,
+    unlabelled: Annotated[
+        int | None,
+        typer.Option(
+            help="Learn also from this many training and background titles without labels, as far as the tagger is "
+            "sure of them (default: none).",
+            show_default=False,
+        ),
+    ] = None,
+    train_on_background: Annotated[
+        bool, typer.Option("--train-on-background", help="Learn from background titles with known labels too.")
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any setting, for example labels.min_count=20 or model_settings.hidden=256."),
@@ -84,11 +95,20 @@ def train(
     """Learn the labels of a catalogue; choose and calibrate on its validation titles; save the tagger."""
     from reeltag.artefact import check_destination
     from reeltag.card import model_card
+    from reeltag.selftraining import SELF_TRAINING
     from reeltag.tagger import Tagger
 
+    if unlabelled is not None:
+        settings = [f"self_training.titles={unlabelled}", *(settings or [])]
     encoders = {"plot": plot_encoder, "poster": poster_encoder, "joint": joint_encoder}
     chosen = build_recipe(
-        recipe, labels=labels, modalities=modalities, encoders=encoders, ocr_engine=ocr_engine, settings=settings
+        recipe,
+        labels=labels,
+        modalities=modalities,
+        encoders=encoders,
+        ocr_engine=ocr_engine,
+        train_on_background=train_on_background,
+        settings=settings,
     )
     films = read_catalogue(
         catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=chosen.labels.field
@@ -115,6 +135,9 @@ def train(
             "ece": ranking.ece,
         },
     }
+    rounds = tagger.fitted.history.get(SELF_TRAINING, [])
+    notes = list(getattr(tagger.fitted.model, "notes", tuple)())
+    summary |= {name: told for name, told in (("self_training", rounds), ("notes", notes)) if told}
     if as_json:
         say_json(summary)
         return
@@ -122,6 +145,10 @@ def train(
     say(f"learned {len(tagger.labels):,} labels of '{chosen.labels.field}' from {titles['train']:,} titles")
     if "graph" in tagger.fitted.fitted_on:
         say(f"credits graph: {titles['graph']:,} titles")
+    for line in [*map(_self_training, rounds), *notes]:
+        say(line)
+    if chosen.self_training.titles and not rounds:
+        say("self-training: there is no training or background title without labels")
     pipeline = tagger.fitted.pipeline
     if "poster" in set(chosen.features.tokens) - set(pipeline.absent_) and not pipeline.patch_encoders:
         say("posters are read whole, as one vector: for patches give --poster-encoder onnx:FOLDER or clip:MODEL")
@@ -134,6 +161,15 @@ def train(
     say(f"saved to {out}\nnext: reeltag evaluate {out} {catalogue}")
 
 
+def _self_training(told: Mapping[str, Any]) -> str:
+    """Return what happened in one round of self-training."""
+    said = f"self-training: {told['joined']:,} of {told['asked']:,} titles without labels joined"
+    if told["joined"] == 0:
+        return said
+    kept = "kept" if told["kept"] else "not kept"
+    return f"{said}; mAP on validation {figure(told['before'])}, with them {figure(told['after'])}: {kept}"
+
+
 def build_recipe(
     name: str,
     *,
@@ -141,6 +177,7 @@ def build_recipe(
     modalities: str | None = None,
     encoders: Mapping[str, list[str] | None] | None = None,
     ocr_engine: str | None = None,
+    train_on_background: bool = False,
     settings: list[str] | None = None,
 ) -> Recipe:
     """Return a recipe by name or file with the settings of the command line put in; ``encoders`` by modality."""
@@ -168,6 +205,7 @@ def build_recipe(
     if ocr_engine is not None:
         _add_modality(data["features"], "poster_text", "--ocr-engine", asked=modalities is not None)
         data["features"]["ocr_engine"] = ocr_engine
+    data["train_on_background"] |= train_on_background  # a recipe that says so goes on doing it
     for setting in settings or []:
         _put(data, setting)
     return recipe_from_json(data)

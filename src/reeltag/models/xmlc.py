@@ -178,6 +178,11 @@ class XmlcModel(NetworkModel):
         self._fitted()
         return mixed(self._say(features), self.shares_)
 
+    def notes(self) -> tuple[str, ...]:
+        """Return what training came to, in words: the experts' shares."""
+        self._fitted()
+        return ("shares of the experts: " + ", ".join(f"{name} {share:.1f}" for name, share in self.shares_.items()),)
+
     def save_pretrained(self, folder: Path) -> None:
         """Write ``model.json`` and ``model.safetensors``, and ``experts.safetensors`` with what is no network."""
         super().save_pretrained(folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, cast
+from dataclasses import replace
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,9 @@ from reeltag.models.clusters.clusterer import (
 from reeltag.models.clusters.embedder import Embedder, embedded, fit_embedder
 from reeltag.models.clusters.network import ClustersNetwork
 from reeltag.models.clusters.settings import ClustersConfig
-from reeltag.models.contract import Targets
+from reeltag.models.contract import Targets, Validation
 from reeltag.models.estimator import NetworkConfig, NetworkModel
+from reeltag.progress import Progress, silent
 
 
 class ClustersModel(NetworkModel):
@@ -34,9 +36,30 @@ class ClustersModel(NetworkModel):
 
     def __init__(self, config: ClustersConfig | None = None, *, seed: int = 0) -> None:
         super().__init__(config, seed=seed)
+        self.n_clusters_ = self.config.n_clusters
         self._embedder: Embedder | None = None
         self._partition: Partition | None = None
         self._placed: dict[str, int] | None = None  # the cluster of every training title, where it is not the nearest
+
+    def fit(
+        self,
+        features: Features,
+        targets: Targets,
+        *,
+        validation: Validation | None = None,
+        label_vectors: npt.NDArray[np.float32] | None = None,
+        progress: Progress = silent,
+    ) -> Self:
+        """Choose the number of clusters on the validation titles, where it is to be chosen, and train the members."""
+        self.n_clusters_ = self.config.n_clusters
+        if self.config.try_clusters and validation is not None and validation.targets.any():
+            scores = {}
+            for n_clusters in self.config.try_clusters:
+                config = replace(self.config, n_clusters=n_clusters, try_clusters=(), n_members=1)
+                tried = type(self)(config, seed=self.seed).fit(features, targets, validation=validation)
+                scores[n_clusters] = max(tried.histories_[0].scores)
+            self.n_clusters_ = max(scores, key=lambda n_clusters: scores[n_clusters])
+        return super().fit(features, targets, validation=validation, label_vectors=label_vectors, progress=progress)
 
     def report(self) -> tuple[Cluster, ...]:
         """Return how many training titles every cluster has and the columns of its labels; empty without clusters."""
@@ -46,6 +69,17 @@ class ClustersModel(NetworkModel):
         return tuple(
             Cluster(titles=titles, labels=tuple(label for label in labels if label >= 0))
             for titles, labels in zip(local.titles.tolist(), local.labels.tolist(), strict=True)
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what training came to, in words: how large the clusters are and how many labels each has."""
+        found = self.report()
+        if not found:
+            return ()
+        titles, labels = [cluster.titles for cluster in found], [len(cluster.labels) for cluster in found]
+        return (
+            f"clusters: {len(found):,}, of {min(titles):,} to {max(titles):,} titles; {min(labels):,} to "
+            f"{max(labels):,} of {self._fitted_layout().n_labels:,} labels in each, {np.mean(labels):,.0f} on average",
         )
 
     def clusters(self, features: Features) -> npt.NDArray[np.int64]:
@@ -61,10 +95,10 @@ class ClustersModel(NetworkModel):
         config, truth = self.config, torch.from_numpy(np.ascontiguousarray(targets, np.float32))
         rows = self._rows(features)
         self._embedder = fit_embedder(rows, truth, self._fitted_layout(), config, self.seed)
-        if config.n_clusters == 0:
+        if self.n_clusters_ == 0:
             return
         vectors = embedded(self._embedder, rows)
-        centres = fit_clusters(vectors, config.n_clusters, self.seed)
+        centres = fit_clusters(vectors, self.n_clusters_, self.seed)
         if config.balanced:
             clusters = balanced_clusters(vectors, centres, config.slack)
             centres = means_of(vectors, clusters, centres)
@@ -94,3 +128,4 @@ class ClustersModel(NetworkModel):
     def _restore(self, state: dict[str, Any]) -> None:
         sizes = {name: int(state.get(name, 0)) for name in ("n_clusters", "longest", "dim")}
         self._partition = Partition.blank(**sizes) if sizes["n_clusters"] else None
+        self.n_clusters_ = sizes["n_clusters"]

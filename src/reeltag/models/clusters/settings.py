@@ -63,6 +63,8 @@ class ClustersConfig(NetworkConfig):
         n_positives: Positives per anchor at most, drawn by the overlap of label sets.
         allow_equal: A negative may share as many labels with the anchor as the positive.
         n_clusters: Clusters of the training titles, at most one per title; 0 for the global model alone.
+        try_clusters: Numbers of clusters to choose from by the mean average precision on the validation titles, one
+            network trained for each; ``n_clusters`` is taken when empty, and without validation titles.
         balanced: No cluster has more than ``slack`` times the mean number of training titles.
         slack: See ``balanced``.
         nearest: Clusters whose local models speak of a title.
@@ -83,6 +85,7 @@ class ClustersConfig(NetworkConfig):
     n_positives: int = 2
     allow_equal: bool = False
     n_clusters: int = 20
+    try_clusters: tuple[int, ...] = ()
     balanced: bool = False
     slack: float = 1.5
     nearest: int = 1
@@ -114,3 +117,5 @@ class ClustersConfig(NetworkConfig):
             ("class_balance", 0, 0.99999),
         ):
             check_range("ClustersConfig", name, getattr(self, name), low, high)
+        for n_clusters in self.try_clusters:
+            check_range("ClustersConfig", "try_clusters", n_clusters, 0, 100_000)
