@@ -3,7 +3,8 @@
 Every size is trained in a process of its own, on all training and background titles of the shared films that have a
 plot and the field, from cached vectors:
 
-    python benchmarks/xmlc_cost.py SHARED [--cache DIR] [--sizes tags:20,keywords:20,keywords:7,keywords:1] [--out SVG]
+    python benchmarks/xmlc_cost.py SHARED [--cache DIR] [--sizes tags:20,keywords:20,keywords:7,keywords:1]
+        [--members 1] [--epochs 12] [--out SVG]
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import resource
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from reeltag.benchmark.protocols import TrainingTitles, partition
 from reeltag.catalogue import Catalogue
-from reeltag.config import from_json
+from reeltag.config import from_json, to_json
 from reeltag.encoders.store import FeatureStore
 from reeltag.evaluation.svg import ACCENT, FAINT, MUTED, bare, new_figure, style, to_svg
 from reeltag.labels import LabelConfig
@@ -33,7 +34,7 @@ from reeltag.splits import SplitConfig
 _SIZES = "tags:20,keywords:20,keywords:7,keywords:1"
 
 
-def measure(shared: Path, field: str, min_count: int, cache: Path | None, members: int) -> dict[str, float]:
+def measure(shared: Path, field: str, min_count: int, cache: Path | None, settings: dict[str, Any]) -> dict[str, float]:
     """Train on one label set and return what it took; times in seconds, memory in GB."""
     films = Catalogue.read(shared / "data" / "films.parquet")
     part = partition(
@@ -48,10 +49,10 @@ def measure(shared: Path, field: str, min_count: int, cache: Path | None, member
     store = FeatureStore(cache)
     train, validation = (pipeline.transform(films.take(rows), store) for rows in (part.train, part.validation))
     features_s = time.perf_counter() - start
-    config = from_json(XmlcConfig, {**RECIPES["xmlc"].model_settings, "n_members": members}, "settings")
+    config = from_json(XmlcConfig, settings, "settings")
     start = time.perf_counter()
     held_out = Validation(features=validation, targets=part.targets_of(part.validation))
-    model = XmlcModel(replace(config)).fit(train, part.targets_of(part.train), validation=held_out)
+    model = XmlcModel(config).fit(train, part.targets_of(part.train), validation=held_out)
     train_s = time.perf_counter() - start
     start = time.perf_counter()
     model.predict_proba(validation)
@@ -93,17 +94,26 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--sizes", default=_SIZES, help="FIELD:MIN_COUNT, separated by commas")
     parser.add_argument("--members", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--out", type=Path, default=Path("runs/xmlc-cost.svg"))
     parser.add_argument("--one", action="store_true", help="measure the only size here and print JSON")
     told = parser.parse_args()
     sizes = [size.split(":") for size in told.sizes.split(",")]
     if told.one:
-        print(json.dumps(measure(told.shared, sizes[0][0], int(sizes[0][1]), told.cache, told.members)))
+        settings = to_json(XmlcConfig(n_members=told.members))
+        settings["training"]["epochs"] = told.epochs
+        print(json.dumps(measure(told.shared, sizes[0][0], int(sizes[0][1]), told.cache, settings)))
         return
     rows = []
     for field, count in sizes:
         command = [sys.executable, __file__, str(told.shared), "--sizes", f"{field}:{count}", "--one"]
-        command += ["--members", str(told.members), *(["--cache", str(told.cache)] if told.cache else [])]
+        command += [
+            "--members",
+            str(told.members),
+            "--epochs",
+            str(told.epochs),
+            *(["--cache", str(told.cache)] if told.cache else []),
+        ]
         rows.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
         print(
             f"{field} on {count} titles or more: " + ", ".join(f"{k} {v:,.2f}" for k, v in rows[-1].items()), flush=True

@@ -77,14 +77,15 @@ def test_logits_are_a_linear_map_plus_a_perceptron(hidden: int) -> None:
     for title in range(6):
         x = torch.cat([block[title] * batch.present[title, place] for place, block in enumerate(batch.blocks)])
         expected = linear(net.straight, x)
-        if hidden:
+        if net.body is not None and net.head is not None:
+            layers = [layer for layer in net.body if isinstance(layer, torch.nn.Linear)]
+            assert [layer.out_features for layer in layers] == [hidden, hidden]
             y = x
-            for layer in net.body:
-                if isinstance(layer, torch.nn.Linear):
-                    y = torch.relu(linear(layer, y))
+            for layer in layers:
+                y = torch.relu(linear(layer, y))
             expected = expected + linear(net.head, y)
-            assert len([layer for layer in net.body if isinstance(layer, torch.nn.Linear)]) == 2
             x = torch.cat([x, y])
+        assert len(x) == sum(LAYOUT.widths) + hidden
         torch.testing.assert_close(outputs.logits[title], expected, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(outputs.fused[title], x, atol=1e-5, rtol=1e-5)
     assert outputs.attention is None
