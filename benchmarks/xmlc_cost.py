@@ -4,7 +4,7 @@ Every size is trained in a process of its own, on all training and background ti
 plot and the field, from cached vectors:
 
     python benchmarks/xmlc_cost.py SHARED [--cache DIR] [--sizes tags:20,keywords:20,keywords:7,keywords:1]
-        [--members 1] [--epochs 12] [--out SVG]
+        [--members 1] [--epochs 12] [--experts net,words,near] [--out SVG]
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--sizes", default=_SIZES, help="FIELD:MIN_COUNT, separated by commas")
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--experts", default="net,words,near")
     parser.add_argument("--out", type=Path, default=Path("runs/xmlc-cost.svg"))
     parser.add_argument("--one", action="store_true", help="measure the only size here and print JSON")
     told = parser.parse_args()
@@ -102,6 +103,7 @@ def main() -> None:
     if told.one:
         settings = to_json(XmlcConfig(n_members=told.members))
         settings["training"]["epochs"] = told.epochs
+        settings["experts"] = told.experts.split(",")
         print(json.dumps(measure(told.shared, sizes[0][0], int(sizes[0][1]), told.cache, settings)))
         return
     rows = []

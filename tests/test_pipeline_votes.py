@@ -186,7 +186,8 @@ def swapped(row: Row) -> Row:
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_no_validation_or_test_title_reaches_the_votes(split: str, tmp_path: Path) -> None:
-    whole = Tagger(vote_recipe()).fit(sample()).fitted
+    tagger = Tagger(vote_recipe()).fit(sample())
+    whole = tagger.fitted
     for change in (swapped, leave_out_all_but_two_of(split)):
         other = Tagger(vote_recipe()).fit(changed(change, split)).fitted
         for name in ("votes", "votes_genres"):
@@ -197,7 +198,7 @@ def test_no_validation_or_test_title_reaches_the_votes(split: str, tmp_path: Pat
     held_out = {row["id"] for row in rows() if row["split"] == split}
     for part in ("graph", "model", "vocabulary of plot"):
         assert not held_out & set(whole.fitted_on[part]), part
-    check = Tagger(vote_recipe()).fit(sample()).evaluate(sample(), "test").report.metadata["leak check"]
+    check = tagger.evaluate(sample(), "test").report.metadata["leak check"]
     assert check == "no fitted part has seen any of these titles"
 
 

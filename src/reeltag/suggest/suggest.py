@@ -21,7 +21,7 @@ from reeltag.tagger import Tagger
 
 _TOLD_LABELS = 3
 _IN_DOUBT = 1 / 3  # a label is told when its odds are within a factor of three of those at its threshold
-_FEW = 0.25  # a label is rare when it has fewer titles than this share of the mean
+_FEW = 0.5  # a label is rare when it has fewer titles than this share of the mean
 _HALF_WAY = 0.5  # a rare label is told when its probability is at least this share of its threshold
 _NOVEL = 0.9  # titles beyond this quantile of all candidates are unlike the labelled ones
 
