@@ -185,7 +185,8 @@ def _left_out(material: Material, beside: Floats) -> Floats:
 
 
 def _scores(rows: Rows, weights: Rows) -> Floats:
-    return np.asarray(rows @ weights, np.float64)
+    scores = np.einsum("ij,j->i", rows, weights, dtype=np.float64)  # BLAS may flag numbers beyond short rows as invalid
+    return np.asarray(scores, np.float64)
 
 
 def _probabilities(scores: Floats, bias: float) -> Rows:

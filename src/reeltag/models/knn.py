@@ -107,7 +107,8 @@ class KnnModel:
         step = max(1, _CELLS // len(vectors))
         for start in range(0, len(features), step):
             rows = np.arange(start, min(start + step, len(features)))
-            near = self._unit_rows(features.take(rows)) @ vectors.T
+            with np.errstate(invalid="ignore"):  # BLAS may flag numbers beyond short rows
+                near = self._unit_rows(features.take(rows)) @ vectors.T
             votes = neighbour_votes(near, self.config.k, self.config.power)
             total = np.asarray(votes.sum(axis=1), np.float32)
             out[rows] = ((votes @ self._targets).toarray() + strength * rates) / (total + strength)

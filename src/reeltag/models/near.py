@@ -51,7 +51,9 @@ class LabelNeighbours:
         step = max(1, _CELLS // kept.shape[1])
         for start in range(0, len(vectors), step):
             rows = slice(start, start + step)
-            votes = neighbour_votes(asked[rows] @ kept, self.k, self.power)
+            with np.errstate(invalid="ignore"):  # BLAS may flag numbers beyond short rows
+                similar = asked[rows] @ kept
+            votes = neighbour_votes(similar, self.k, self.power)
             total = np.asarray(votes.sum(axis=1), np.float32)
             prior = self.prior_strength * np.where(total > 0, total, 1)
             out[rows] = ((votes @ self._targets).toarray() + prior * rates) / (total + prior)
