@@ -15,22 +15,22 @@ so nothing of a film's own labels can be read from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import scipy.sparse as sp
-from safetensors.numpy import load_file, save_file
 
 from reeltag.catalogue import Catalogue
 from reeltag.config import check_choice, check_range, from_json, to_json
-from reeltag.errors import ConfigError, FeatureError, NotFittedError
+from reeltag.errors import ConfigError, NotFittedError
 from reeltag.features import Block
 from reeltag.files import write_json
-from reeltag.graph.incidence import incidence_from, incidence_tensors
+from reeltag.graph.credit_table import CreditTable, check_targets, credited_people, positions
 
 ROLES = ("directors", "cast")
 _CELLS_AT_ONCE = 4_000_000
@@ -99,53 +99,39 @@ class CreditProfile:
 
     def __init__(self, config: CreditConfig | None = None) -> None:
         self.config = config or CreditConfig()
-        self._people: dict[str, pl.Series] = {}
-        self._films_of: dict[str, sp.csr_matrix] = {}  # role -> (n_films, n_people) of 0 and 1
-        self._targets: sp.csr_matrix | None = None  # (n_films, n_labels) of 0 and 1
-        self._film_ids: pl.Series = pl.Series(dtype=pl.String)
+        self._table: CreditTable | None = None
 
-    def fit(self, catalogue: Catalogue, targets: npt.NDArray[np.float32]) -> CreditProfile:
+    def fit(self, catalogue: Catalogue, targets: Any) -> CreditProfile:
         """Build the graph.
 
         Args:
             catalogue: The films that may feed it: training films, and background films by choice.
-            targets: Their known labels, shape (n_films, n_labels).
+            targets: Their known labels, 0 and 1, dense or sparse, (n_films, n_labels).
 
         Raises:
             FeatureError: Targets and films differ in number.
         """
-        if len(targets) != len(catalogue):
-            raise FeatureError(
-                f"the credits graph needs one row of targets per film; got {len(targets)} for {len(catalogue)}"
-            )
-        self._film_ids = catalogue.frame["id"]
-        self._targets = sp.csr_matrix(targets, dtype=np.float32)
-        for role in self.config.roles:
-            rows, keys = credited_people(catalogue, role)
-            people = keys.unique(maintain_order=True)
-            columns = positions(keys, people)
-            self._people[role] = people
-            self._films_of[role] = sp.csr_matrix(
-                (np.ones(len(rows), np.float32), (rows, columns)), shape=(len(catalogue), len(people))
-            )
+        check_targets(catalogue, targets, "the credits graph needs")
+        self._table = CreditTable.of(catalogue, targets, self.config.roles)
         self._count()
         return self
 
     def _count(self) -> None:
-        targets = self._fitted()
+        table = self._fitted()
+        targets = table.targets
         self._prior = (np.asarray(targets.sum(axis=0)).ravel() + 0.5) / (targets.shape[0] + 1.0)
-        self._counts = {role: np.asarray((m.T @ targets).todense()) for role, m in self._films_of.items()}
-        self._n_films = {role: np.asarray(m.sum(axis=0)).ravel() for role, m in self._films_of.items()}
+        self._counts = {role: np.asarray((m.T @ targets).todense()) for role, m in table.films_of.items()}
+        self._n_films = {role: np.asarray(m.sum(axis=0)).ravel() for role, m in table.films_of.items()}
 
     @property
     def dim(self) -> int:
         """Width of the profile: per role a sum and a mean per label, and four counts."""
-        return int(len(self.config.roles) * (2 * self._fitted().shape[1] + 4))
+        return int(len(self.config.roles) * (2 * self._fitted().targets.shape[1] + 4))
 
     @property
     def film_ids(self) -> list[str]:
         """Ids of the films in the graph."""
-        return self._film_ids.to_list()
+        return [] if self._table is None else self._table.film_ids.to_list()
 
     def transform(self, catalogue: Catalogue) -> Block:
         """Return the profiles of films.
@@ -159,8 +145,7 @@ class CreditProfile:
         Returns:
             A block (n_films, dim).
         """
-        self._fitted()
-        in_graph = positions(catalogue.frame["id"], self._film_ids)
+        in_graph = self._fitted().places(catalogue)
         parts, seen = [], np.zeros(len(catalogue), np.bool_)
         for role in self.config.roles:
             profile, known = self._role_profile(role, catalogue, in_graph)
@@ -181,11 +166,12 @@ class CreditProfile:
         Returns:
             A block (n_films, 2); a film none of whose people is known is absent.
         """
-        in_graph = positions(catalogue.frame["id"], self._film_ids)
-        n_labels = np.asarray(self._fitted().sum(axis=1)).ravel()
-        n_people = {role: np.asarray(films.sum(axis=1)).ravel() for role, films in self._films_of.items()}
+        table = self._fitted()
+        in_graph = table.places(catalogue)
+        n_labels = np.asarray(table.targets.sum(axis=1)).ravel()
+        n_people = {role: np.asarray(films.sum(axis=1)).ravel() for role, films in table.films_of.items()}
         out = np.zeros((len(catalogue), 2), np.float32)
-        for role, films_of in self._films_of.items():
+        for role, films_of in table.films_of.items():
             links = 1 + n_labels + sum(n for other, n in n_people.items() if other != role)  # of a person, per film
             degrees = films_of.T @ links
             credits = self._credits(role, catalogue)
@@ -203,9 +189,8 @@ class CreditProfile:
 
         The people of one role after the other; whoever has two roles has two columns.
         """
-        self._fitted()
         parts = []
-        for role, films_of in self._films_of.items():
+        for role, films_of in self._fitted().films_of.items():
             credits = self._credits(role, catalogue)
             known = credits.person >= 0
             ones = np.ones(int(known.sum()), np.float32)
@@ -216,9 +201,8 @@ class CreditProfile:
 
     def relations(self, catalogue: Catalogue, row: int) -> list[PersonRelation]:
         """Return what the graph knows of each credited person of one film, the film itself left out."""
-        self._fitted()
         film = catalogue.take([row])
-        in_graph = positions(film.frame["id"], self._film_ids)
+        in_graph = self._fitted().places(film)
         found = []
         for role in self.config.roles:
             _, keys = credited_people(film, role)
@@ -262,62 +246,39 @@ class CreditProfile:
 
     def _credits(self, role: str, catalogue: Catalogue) -> _Credits:
         rows, keys = credited_people(catalogue, role)
-        return _Credits(rows, positions(keys, self._people[role]))
+        return _Credits(rows, positions(keys, self._fitted().people[role]))
 
     def _own(
         self, role: str, credits: _Credits, in_graph: npt.NDArray[np.int64]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Return which credits count the film itself (n_credits,) and the films' own labels (n_films, n_labels)."""
-        targets = self._fitted()
-        labels = np.zeros((len(in_graph), targets.shape[1]), np.float32)
-        own = np.zeros(len(credits.row), np.float32)
+        table = self._fitted()
+        labels = np.zeros((len(in_graph), table.targets.shape[1]), np.float32)
         inside = in_graph >= 0
-        if not self.config.leave_one_out or not inside.any():
-            return own, labels
-        labels[inside] = targets[in_graph[inside]].toarray()
-        candidates = np.flatnonzero(inside[credits.row] & (credits.person >= 0))
-        films, people = in_graph[credits.row[candidates]], credits.person[candidates]
-        own[candidates] = np.asarray(self._films_of[role][films, people]).ravel()
+        if not self.config.leave_one_out:
+            return np.zeros(len(credits.row), np.float32), labels
+        labels[inside] = table.targets[in_graph[inside]].toarray()
+        own = table.credited(role, in_graph[credits.row], credits.person)
         return own, labels
 
     def save(self, folder: Path) -> None:
         """Write the graph: people and film ids as Parquet, relations as safetensors."""
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = incidence_tensors("targets", self._fitted())
-        for role in self.config.roles:
-            tensors |= incidence_tensors(role, self._films_of[role])
-            pl.DataFrame({"person": self._people[role]}).write_parquet(folder / f"{role}.parquet")
-        pl.DataFrame({"id": self._film_ids}).write_parquet(folder / "films.parquet")
-        save_file(tensors, folder / "credits.safetensors")
+        self._fitted().save(folder, "credits")
         write_json(folder / "credits.json", to_json(self.config))
 
     @classmethod
     def load(cls, folder: Path) -> CreditProfile:
         """Read what ``save`` wrote."""
-        import json
-
         data = json.loads((folder / "credits.json").read_text(encoding="utf-8"))
         profile = cls(from_json(CreditConfig, data, "credits.json"))
-        tensors = load_file(folder / "credits.safetensors")
-        profile._film_ids = pl.read_parquet(folder / "films.parquet")["id"]
-        profile._targets = incidence_from(tensors, "targets")
-        for role in profile.config.roles:
-            profile._people[role] = pl.read_parquet(folder / f"{role}.parquet")["person"]
-            profile._films_of[role] = incidence_from(tensors, role)
+        profile._table = CreditTable.load(folder, "credits", profile.config.roles)
         profile._count()
         return profile
 
-    def _fitted(self) -> sp.csr_matrix:
-        if self._targets is None:
+    def _fitted(self) -> CreditTable:
+        if self._table is None:
             raise NotFittedError("CreditProfile is used before fit")
-        return self._targets
-
-
-def credited_people(catalogue: Catalogue, role: str) -> tuple[npt.NDArray[np.int64], pl.Series]:
-    """Return row number and key of every credit; a person credited twice in a role of a film is credited once."""
-    rows, keys = catalogue.people(role)
-    once = pl.DataFrame({"row": rows, "key": keys}).unique(maintain_order=True)
-    return once["row"].to_numpy(), once["key"]
+        return self._table
 
 
 def film_blocks(rows: npt.NDArray[np.int64], n_films: int, width: int) -> Iterator[tuple[slice, slice]]:
@@ -338,11 +299,3 @@ def film_blocks(rows: npt.NDArray[np.int64], n_films: int, width: int) -> Iterat
 def film_pool(rows: npt.NDArray[np.int64], n_films: int) -> sp.csr_matrix:
     """Return the matrix (n_films, n_credits) that adds up the credits of every film, given the film of each."""
     return sp.csr_matrix((np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(n_films, len(rows)))
-
-
-def positions(keys: pl.Series | Sequence[str], among: pl.Series) -> npt.NDArray[np.int64]:
-    """Return the position of every key among unique values, -1 where it is not there, shape (n_keys,)."""
-    left = pl.DataFrame({"key": pl.Series(keys, dtype=pl.String)})
-    right = pl.DataFrame({"key": among.cast(pl.String)}).with_row_index("position")
-    joined = left.join(right, on="key", how="left", maintain_order="left")
-    return joined["position"].cast(pl.Int64).fill_null(-1).to_numpy().astype(np.int64)

@@ -23,6 +23,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,11 +33,12 @@ from safetensors.numpy import load_file, save_file
 
 from reeltag.catalogue import PEOPLE_FIELDS, Catalogue
 from reeltag.config import check_range, from_json, to_json
-from reeltag.errors import FeatureError, NotFittedError
+from reeltag.errors import NotFittedError
 from reeltag.features import Block
 from reeltag.files import write_json
 from reeltag.graph.copy_folds import copy_groups, deal_groups
-from reeltag.graph.credits import ROLES, CreditConfig, credited_people, film_blocks, film_pool, positions
+from reeltag.graph.credit_table import check_targets, credited_people, positions
+from reeltag.graph.credits import ROLES, CreditConfig, film_blocks, film_pool
 from reeltag.graph.embedding import EmbeddingConfig, GraphEmbedding, train_embedding
 from reeltag.graph.film_graph import FilmGraphConfig, build_film_graph
 from reeltag.graph.presets import film_preset
@@ -91,16 +93,14 @@ class LinkCredits:
         self._scores: dict[str, npt.NDArray[np.float16]] = {}  # role -> (folds, n_people, n_labels), nan: unknown
         self._means: dict[str, npt.NDArray[np.float32]] = {}  # role -> (n_people, n_labels), made when first read
 
-    def fit(
-        self, catalogue: Catalogue, targets: npt.NDArray[np.float32], *, seed: int = 0, progress: Progress = silent
-    ) -> LinkCredits:
+    def fit(self, catalogue: Catalogue, targets: Any, *, seed: int = 0, progress: Progress = silent) -> LinkCredits:
         """Train one embedding per fold.
 
         There is no checkpoint: an interrupted fit starts anew, and finished folds are lost.
 
         Args:
             catalogue: The films that feed the graph.
-            targets: Their known labels, shape (n_films, n_labels).
+            targets: Their known labels, 0 and 1, dense or sparse, (n_films, n_labels).
             seed: Seed of the folds and of the embeddings.
             progress: Called with the links done, fold by fold.
 
@@ -108,7 +108,7 @@ class LinkCredits:
             FeatureError: Targets and films differ in number, or there are fewer films than folds, copies not counted.
         """
         folds = self.config.folds
-        _check_targets(catalogue, targets)
+        check_targets(catalogue, targets, "the credits graph needs")
         fold = deal_groups(copy_groups(catalogue), folds, seed)
         credited = _credited_as(catalogue, self.roles)
         people = pl.concat([credited_people(credited, role)[1].alias("person") for role in self.roles])
@@ -214,11 +214,9 @@ class SumCredits:
         self._vectors: npt.NDArray[np.float16] | None = None
         self._label_vectors = np.zeros((0, 0), np.float32)
 
-    def fit(
-        self, catalogue: Catalogue, targets: npt.NDArray[np.float32], *, seed: int = 0, progress: Progress = silent
-    ) -> SumCredits:
+    def fit(self, catalogue: Catalogue, targets: Any, *, seed: int = 0, progress: Progress = silent) -> SumCredits:
         """Train the embedding; arguments as for ``LinkCredits.fit``."""
-        _check_targets(catalogue, targets)
+        check_targets(catalogue, targets, "the credits graph needs")
         graph = labelled_graph(_credited_as(catalogue, self.roles), targets, titles=self.config.titles)
         trained = train_embedding(graph, self.config.embedding, seed=seed, progress=progress)
         people = np.flatnonzero(graph.entities["kind"] == "person")
@@ -281,9 +279,9 @@ class SumCredits:
         return self._vectors
 
 
-def labelled_graph(catalogue: Catalogue, targets: npt.NDArray[np.float32], *, titles: bool = True) -> KnowledgeGraph:
+def labelled_graph(catalogue: Catalogue, targets: Any, *, titles: bool = True) -> KnowledgeGraph:
     """Build the graph of films whose labels are given as targets; the key of a label entity is its column number."""
-    _check_targets(catalogue, targets)
+    check_targets(catalogue, targets, "the credits graph needs")
     rows, columns = np.nonzero(targets)
     labels = (
         pl.DataFrame({"row": rows, "label": columns.astype(str)}, schema={"row": pl.Int64, "label": pl.String})
@@ -360,13 +358,6 @@ def _credited_as(catalogue: Catalogue, roles: Sequence[str]) -> Catalogue:
 
 def _stored(path: Path) -> _Stored:
     return from_json(_Stored, json.loads(path.read_text(encoding="utf-8")), path.name)
-
-
-def _check_targets(catalogue: Catalogue, targets: npt.NDArray[np.float32]) -> None:
-    if len(targets) != len(catalogue):
-        raise FeatureError(
-            f"the credits graph needs one row of targets per film; got {len(targets)} for {len(catalogue)}"
-        )
 
 
 def _ids_of(graph: KnowledgeGraph, keys: pl.Series, kind: str) -> npt.NDArray[np.int64]:

@@ -19,17 +19,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import scipy.sparse as sp
-from safetensors.numpy import load_file, save_file
 
 from reeltag.catalogue import Catalogue
 from reeltag.config import from_json, to_json
-from reeltag.errors import FeatureError, NotFittedError
+from reeltag.errors import NotFittedError
 from reeltag.features import Block
 from reeltag.files import write_json
-from reeltag.graph.credits import CreditConfig, credited_people, positions
-from reeltag.graph.incidence import incidence_from, incidence_tensors
+from reeltag.graph.credit_table import CreditTable, check_targets, credited_people, positions
+from reeltag.graph.credits import CreditConfig
 
 _GRID = 2.0**50  # shares are multiples of its inverse, so that sums are exact: nothing is left of what is a film's own
 
@@ -43,10 +41,7 @@ class CreditVotes:
 
     def __init__(self, config: CreditConfig | None = None) -> None:
         self.config = config or CreditConfig()
-        self._people: dict[str, pl.Series] = {}
-        self._films_of: dict[str, sp.csr_matrix] = {}  # role -> (n_films, n_people) of 0 and 1
-        self._targets: sp.csr_matrix | None = None  # (n_films, n_labels) of 0 and 1
-        self._film_ids: pl.Series = pl.Series(dtype=pl.String)
+        self._table: CreditTable | None = None
         self._counts: dict[str, sp.csr_matrix] = {}  # role -> (n_people, n_labels)
         self._n_films: dict[str, npt.NDArray[np.float64]] = {}
 
@@ -60,25 +55,15 @@ class CreditVotes:
         Raises:
             FeatureError: Targets and films differ in number.
         """
-        if targets.shape[0] != len(catalogue):
-            raise FeatureError(f"votes need one row of targets per film; got {targets.shape[0]} for {len(catalogue)}")
-        self._film_ids, self._targets = catalogue.frame["id"], sp.csr_matrix(targets, dtype=np.float64, copy=True)
-        self._targets.eliminate_zeros()  # only the places of ones are saved
-        self._people, self._films_of = {}, {}
-        for role in self.config.roles:
-            rows, keys = credited_people(catalogue, role)
-            people = keys.unique(maintain_order=True)
-            ones = np.ones(len(rows), np.float64)
-            shape = (len(catalogue), len(people))
-            self._people[role] = people
-            self._films_of[role] = sp.csr_matrix((ones, (rows, positions(keys, people))), shape=shape)
+        check_targets(catalogue, targets, "votes need")
+        self._table = CreditTable.of(catalogue, targets, self.config.roles)
         self._count()
         return self
 
     @property
     def film_ids(self) -> list[str]:
         """Ids of the films in the graph."""
-        return self._film_ids.to_list()
+        return [] if self._table is None else self._table.film_ids.to_list()
 
     def transform(self, catalogue: Catalogue) -> Block:
         """Return the votes of films, directors' before cast's.
@@ -90,8 +75,7 @@ class CreditVotes:
             A sparse block (n_films, n_roles * n_labels), values in [0, 1); a film none of whose people is known by
             another film is absent.
         """
-        self._fitted()
-        in_graph = positions(catalogue.frame["id"], self._film_ids)
+        in_graph = self._fitted().places(catalogue)
         parts, seen = [], np.zeros(len(catalogue), np.bool_)
         for role in self.config.roles:
             votes, known = self._role_votes(role, catalogue, in_graph)
@@ -101,14 +85,7 @@ class CreditVotes:
 
     def save(self, folder: Path) -> None:
         """Write the graph: people and film ids as Parquet, relations as safetensors."""
-        targets = self._fitted()
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = incidence_tensors("targets", targets)
-        for role in self.config.roles:
-            tensors |= incidence_tensors(role, self._films_of[role])
-            pl.DataFrame({"person": self._people[role]}).write_parquet(folder / f"{role}.parquet")
-        pl.DataFrame({"id": self._film_ids}).write_parquet(folder / "films.parquet")
-        save_file(tensors, folder / "votes.safetensors")
+        self._fitted().save(folder, "votes")
         write_json(folder / "votes.json", to_json(self.config))
 
     @classmethod
@@ -116,51 +93,41 @@ class CreditVotes:
         """Read what ``save`` wrote."""
         data = json.loads((folder / "votes.json").read_text(encoding="utf-8"))
         votes = cls(from_json(CreditConfig, data, "votes.json"))
-        tensors = load_file(folder / "votes.safetensors")
-        votes._film_ids = pl.read_parquet(folder / "films.parquet")["id"]
-        votes._targets = incidence_from(tensors, "targets").astype(np.float64)
-        for role in votes.config.roles:
-            votes._people[role] = pl.read_parquet(folder / f"{role}.parquet")["person"]
-            votes._films_of[role] = incidence_from(tensors, role).astype(np.float64)
+        votes._table = CreditTable.load(folder, "votes", votes.config.roles)
         votes._count()
         return votes
 
     def _count(self) -> None:
-        targets = self._fitted()
-        self._counts = {role: sp.csr_matrix(films.T @ targets) for role, films in self._films_of.items()}
-        self._n_films = {role: np.asarray(films.sum(axis=0)).ravel() for role, films in self._films_of.items()}
+        table = self._fitted()
+        self._counts = {role: sp.csr_matrix(films.T @ table.targets) for role, films in table.films_of.items()}
+        self._n_films = {
+            role: np.asarray(films.sum(axis=0, dtype=np.float64)).ravel() for role, films in table.films_of.items()
+        }
 
     def _role_votes(
         self, role: str, catalogue: Catalogue, in_graph: npt.NDArray[np.int64]
     ) -> tuple[sp.csr_matrix, npt.NDArray[np.bool_]]:
         """Return the votes (n_titles, n_labels) of one role, and which titles have a known person in it."""
+        table = self._fitted()
         rows, keys = credited_people(catalogue, role)
-        person = positions(keys, self._people[role])
+        person = positions(keys, table.people[role])
         rows, person = rows[person >= 0], person[person >= 0]
-        own = self._own(role, in_graph[rows], person)
+        own = np.zeros(len(rows)) if not self.config.leave_one_out else table.credited(role, in_graph[rows], person)
         n_films = self._n_films[role][person] - own
         known = (n_films > 0).astype(np.float64)
         n_known = np.bincount(rows, known, len(catalogue))
         share = np.rint(_GRID * known / (n_films + self.config.prior_strength) / np.maximum(n_known, 1)[rows])
-        pool = sp.csr_matrix((share, (rows, person)), shape=(len(catalogue), len(self._people[role])))
+        pool = sp.csr_matrix((share, (rows, person)), shape=(len(catalogue), len(table.people[role])))
         votes = sp.csr_matrix(pool @ self._counts[role])
         inside = np.flatnonzero(in_graph >= 0)
         taken = np.bincount(rows, share * own, len(catalogue))[inside]  # how often a film's own labels were counted
-        place = sp.csr_matrix((taken, (inside, in_graph[inside])), shape=(len(catalogue), self._fitted().shape[0]))
-        votes = sp.csr_matrix(votes - place @ self._fitted())
+        place = sp.csr_matrix((taken, (inside, in_graph[inside])), shape=(len(catalogue), len(table.film_ids)))
+        votes = sp.csr_matrix(votes - place @ table.targets)
         votes.eliminate_zeros()
         votes.data = np.sqrt(votes.data / _GRID)
         return votes, n_known > 0
 
-    def _own(self, role: str, film: npt.NDArray[np.int64], person: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return 1 for every credit that the graph counts the film itself in, else 0; ``film`` is -1 outside it."""
-        own = np.zeros(len(film), np.float64)
-        if self.config.leave_one_out:
-            inside = np.flatnonzero(film >= 0)
-            own[inside] = np.asarray(self._films_of[role][film[inside], person[inside]]).ravel()
-        return own
-
-    def _fitted(self) -> sp.csr_matrix:
-        if self._targets is None:
+    def _fitted(self) -> CreditTable:
+        if self._table is None:
             raise NotFittedError("CreditVotes is used before fit")
-        return self._targets
+        return self._table
