@@ -110,8 +110,7 @@ class FeaturePipeline:
         Args:
             training: Training titles: vocabularies are learned from them.
             graph_films: Titles that feed the credits graph: training titles, and background ones by choice.
-            graph_targets: Their labels, (n_graph_films, n_labels); sparse only where no credit feature but ``votes``
-                is read.
+            graph_targets: Their labels, 0 and 1, dense or sparse, (n_graph_films, n_labels).
             wider: Titles whose other list fields are voted on: all training and background titles, also those whose
                 labels are unknown; the titles of the graph when None.
             seed: Of the graph embeddings, if any.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from reeltag.catalogue import SPLITS, Catalogue
 from reeltag.config import check_range
 from reeltag.duplicates import DuplicateConfig, find_duplicates
 from reeltag.errors import ConfigError, SplitError
+from reeltag.labels import LabelConfig, LabelSpace
 from reeltag.progress import Progress
 
 _SIZE_TOLERANCE = 0.02  # of a split's due size, but at least one title
@@ -135,6 +136,27 @@ def assign_splits(
     return SplitAssignment(
         splits=tuple(splits), origin="assigned", groups=groups, n_unassigned=0, n_unlabelled=n_unlabelled
     )
+
+
+def split_by_labels(
+    catalogue: Catalogue, labels: LabelConfig, config: SplitConfig, progress: Progress | None = None
+) -> SplitAssignment:
+    """Split a catalogue in proportion to the words of a list field, or take the splits it came with.
+
+    Args:
+        catalogue: As for ``assign_splits``.
+        labels: The field, its synonyms and drop-list; how frequent labels must be does not count.
+        config: As for ``assign_splits``; labels beyond the ``max_labels`` most frequent are not even held.
+        progress: As for ``assign_splits``.
+
+    Raises:
+        SplitError: As for ``assign_splits``.
+        LabelError: No title has any label.
+    """
+    lists = catalogue.lists(labels.field)
+    draft = LabelSpace.learn(lists, replace(labels, min_count=1, include=()))
+    targets, known = LabelSpace(draft.labels[: config.max_labels], draft.config).encode(lists)
+    return assign_splits(catalogue, targets, config, known=known, progress=progress)
 
 
 def duplicate_groups(

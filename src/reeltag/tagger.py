@@ -43,7 +43,7 @@ from reeltag.progress import Progress, silent
 from reeltag.recipes import Recipe, recipe_from_json
 from reeltag.recipes import recipe as recipe_named
 from reeltag.selftraining import SELF_TRAINING, self_train
-from reeltag.splits import SplitAssignment, assign_splits
+from reeltag.splits import SplitAssignment, split_by_labels
 
 
 class Tagger:
@@ -90,13 +90,10 @@ class Tagger:
         labels = LabelSpace.learn([lists[row] for row in rows.training], config.labels)
         targets, _ = labels.encode_sparse(lists)  # thousands of labels of a large catalogue would not fit otherwise
         training, known = catalogue.take(rows.training), targets[rows.training].toarray()
-        graph_targets = targets[rows.graph]
-        if config.features.credit_features != ("votes",):
-            graph_targets = graph_targets.toarray()
         pipeline = FeaturePipeline(config.features).fit(
             training,
             catalogue.take(rows.graph),
-            graph_targets,
+            targets[rows.graph],
             wider=catalogue.take(rows.wider),
             seed=self.seed,
             progress=progress,
@@ -145,11 +142,7 @@ class Tagger:
         """
         if self._split is not None and self._split[0] is catalogue:
             return self._split[1]  # looking for near-same titles again would take as long again
-        words = catalogue.lists(self.recipe.labels.field)
-        draft = LabelSpace.learn(words, replace(self.recipe.labels, min_count=1, include=()))
-        frequent = LabelSpace(draft.labels[: self.recipe.splits.max_labels], draft.config)  # others do not steer it
-        targets, known = frequent.encode(words)
-        assignment = assign_splits(catalogue, targets, self.recipe.splits, known=known, progress=progress)
+        assignment = split_by_labels(catalogue, self.recipe.labels, self.recipe.splits, progress)
         self._split = catalogue, assignment
         return assignment
 

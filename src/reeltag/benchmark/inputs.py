@@ -258,7 +258,7 @@ class Inputs:
             plain = FeaturePipeline(replace(self.features_config, tokens=())).fit(
                 films.take(part.train),
                 films.take(part.graph),
-                self._graph_targets(),
+                part.targets[part.graph],
                 wider=films.take(self._wider()),
                 seed=self.config.splits.seed,
                 progress=self._progress,
@@ -279,13 +279,6 @@ class Inputs:
             return graph
         return np.union1d(graph, self._catalogue.rows_of("background"))
 
-    def _graph_targets(self) -> npt.NDArray[np.float32]:
-        """Return the labels of the titles of the graph, (n_graph, n_labels); without columns when no graph is read."""
-        part = self.part
-        if "credits" not in self.features_config.modalities:
-            return np.zeros((len(part.graph), 0), np.float32)
-        return part.targets_of(part.graph)
-
     def _sum(self, scorer: str) -> tuple[Block, npt.NDArray[np.float32]]:
         if scorer not in self._sums:
             credits = self._trained(scorer)
@@ -303,7 +296,7 @@ class Inputs:
             return SumCredits.load(folder)
         films = self._catalogue.take(self.part.graph)
         stage: Progress = lambda name, done, total: self._progress(f"{scorer}: {name}", done, total)  # noqa: E731
-        trained = SumCredits(config, roles).fit(films, self._graph_targets(), seed=seed, progress=stage)
+        trained = SumCredits(config, roles).fit(films, self.part.targets[self.part.graph], seed=seed, progress=stage)
         with atomic_folder(folder) as temporary:
             trained.save(temporary)
         return trained

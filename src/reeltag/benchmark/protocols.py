@@ -28,7 +28,7 @@ from reeltag.errors import SplitError
 from reeltag.labels import LabelConfig, LabelSpace
 from reeltag.pipeline import read_texts
 from reeltag.progress import Progress, silent
-from reeltag.splits import SplitConfig, assign_splits
+from reeltag.splits import SplitConfig, split_by_labels
 
 Rows = npt.NDArray[np.int64]
 NEEDS = ("plot", "title")  # texts that training titles may be asked for
@@ -151,7 +151,7 @@ def partition(
     lists = catalogue.lists(labels.field)
     known = np.array([bool(words) for words in lists], np.bool_)
     if protocol == "clean":
-        cut = _clean(catalogue, lists, labels, splits, background, progress)
+        cut = _clean(catalogue, labels, splits, background, progress)
     else:
         cut = _published(catalogue, known, splits.seed)
     cut = _trained_on(cut, training or TrainingTitles(), catalogue)
@@ -170,17 +170,9 @@ def partition(
 
 
 def _clean(
-    catalogue: Catalogue,
-    lists: list[list[str]],
-    labels: LabelConfig,
-    config: SplitConfig,
-    background: bool,
-    progress: Progress,
+    catalogue: Catalogue, labels: LabelConfig, config: SplitConfig, background: bool, progress: Progress
 ) -> _Cut:
-    draft = LabelSpace.learn(lists, replace(labels, min_count=1, include=()))
-    frequent = LabelSpace(draft.labels[: config.max_labels], draft.config)  # the others do not steer the split
-    targets, known = frequent.encode(lists)
-    assigned = assign_splits(catalogue, targets, config, known=known, progress=progress)
+    assigned = split_by_labels(catalogue, labels, config, progress)
     rows_of: Callable[[str], Rows] = assigned.rows_of
     graph = [rows_of("train"), *([rows_of("background")] if background else [])]
     return _Cut(

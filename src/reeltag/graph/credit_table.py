@@ -1,4 +1,4 @@
-"""CreditTable: who is credited in which film of a graph, and which labels the films have; what credit features count."""
+"""CreditTable: who is credited in which film of a graph, and which labels the films have."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from reeltag.models import Validation
 from reeltag.pipeline import FeaturePipeline
 from reeltag.progress import Progress, silent
 from reeltag.recipes import Recipe
-from reeltag.splits import assign_splits
+from reeltag.splits import split_by_labels
 
 Matrix = npt.NDArray[np.float32]
 Prepare = Callable[[Features, int], Features]
@@ -113,9 +113,8 @@ def _rows(
     catalogue: Catalogue, lists: list[list[str]], recipe: Recipe, background: bool, progress: Progress
 ) -> dict[str, npt.NDArray[np.int64]]:
     """Return the rows of the titles with known labels, by what they are there for."""
-    space = LabelSpace.learn(lists, replace(recipe.labels, min_count=1, include=()))
-    targets, known = space.encode(lists)
-    splits = assign_splits(catalogue, targets, recipe.splits, known=known, progress=progress)
+    known = np.fromiter(map(bool, lists), np.bool_, len(lists))
+    splits = split_by_labels(catalogue, recipe.labels, recipe.splits, progress)
     parts = {name: splits.rows_of(name) for name in ("train", "validation", "test")}
     if background:
         parts["train"] = np.concatenate([parts["train"], splits.rows_of("background")])
