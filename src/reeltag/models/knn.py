@@ -102,16 +102,15 @@ class KnnModel:
         ``w`` is the vote of a neighbour, ``y`` whether it has the label, ``p`` the base rate of the label and ``a``
         ``prior_strength``; a title with nothing has no neighbours and gets the base rates.
         """
-        vectors, rates, strength = self._fitted(), self._rates(), self.config.prior_strength
+        vectors, strength = self._fitted(), self.config.prior_strength
+        rates = base_rates(self._targets)
         out = np.empty((len(features), self._targets.shape[1]), np.float32)
         step = max(1, _CELLS // len(vectors))
         for start in range(0, len(features), step):
             rows = np.arange(start, min(start + step, len(features)))
-            with np.errstate(invalid="ignore"):  # BLAS may flag numbers beyond short rows
-                near = self._unit_rows(features.take(rows)) @ vectors.T
+            near = cosines(self._unit_rows(features.take(rows)), vectors)
             votes = neighbour_votes(near, self.config.k, self.config.power)
-            total = np.asarray(votes.sum(axis=1), np.float32)
-            out[rows] = ((votes @ self._targets).toarray() + strength * rates) / (total + strength)
+            out[rows] = smoothed_shares(votes, self._targets, rates, strength)
         return out.clip(0, 1)
 
     def explain(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:
@@ -161,7 +160,7 @@ class KnnModel:
             raise ModelError(f"model.safetensors: the scale of block '{missing[0]}' is missing")
         model._scaler.load(data["blocks"], scaler)
         model._vectors = own["vectors"]
-        model._targets = _targets_of(own["indices"], own["indptr"], data["n_labels"])
+        model._targets = labels_of(own["indices"], own["indptr"], data["n_labels"])
         shape = (model._targets.shape[0], sum(model._scaler.widths.values()))
         if own["vectors"].shape != shape:
             raise ModelError(f"model.safetensors: vectors must be of shape {shape}; got {own['vectors'].shape}")
@@ -172,21 +171,42 @@ class KnnModel:
         parts = []
         for name, width in self._scaler.widths.items():
             if name in features.blocks:
-                parts.append(_unit(self._scaler.transform(name, features.blocks[name])))
+                parts.append(unit_rows(self._scaler.transform(name, features.blocks[name])))
             else:
                 parts.append(np.zeros((len(features), width), np.float32))
-        return _unit(np.hstack(parts))
-
-    def _rates(self) -> npt.NDArray[np.float32]:
-        """Return the base rates (n_labels,), as if one title more had half of every label."""
-        n_titles, n_labels = self._targets.shape
-        counts = np.bincount(self._targets.indices, minlength=n_labels)
-        return np.asarray((counts + 0.5) / (n_titles + 1), np.float32)
+        return unit_rows(np.hstack(parts))
 
     def _fitted(self) -> npt.NDArray[np.float32]:
         if self._vectors is None:
             raise NotFittedError("KnnModel is used before fit")
         return self._vectors
+
+
+def base_rates(targets: sp.csr_matrix) -> npt.NDArray[np.float32]:
+    """Return the shares of titles with each label (n_labels,), as if one title more had half of every label."""
+    counts = np.bincount(targets.indices, minlength=targets.shape[1])
+    return np.asarray((counts + 0.5) / (targets.shape[0] + 1), np.float32)
+
+
+def cosines(asked: npt.NDArray[np.float32], kept: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the products (n, n_kept) of unit rows (n, dim) and (n_kept, dim)."""
+    with np.errstate(invalid="ignore"):  # BLAS may flag numbers beyond short rows
+        return np.asarray(asked @ kept.T, np.float32)
+
+
+def smoothed_shares(
+    votes: Any, targets: sp.csr_matrix, rates: npt.NDArray[np.float32], prior: float | npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return ``(sum w y + a p) / (sum w + a)``, (n, n_labels).
+
+    Args:
+        votes: CSR (n, n_training), the w.
+        targets: The y, CSR (n_training, n_labels).
+        rates: The p, (n_labels,).
+        prior: The a, for all or title by title, (n, 1).
+    """
+    total = np.asarray(votes.sum(axis=1), np.float32)
+    return np.asarray(((votes @ targets).toarray() + prior * rates) / (total + prior), np.float32)
 
 
 def neighbour_votes(similarities: npt.NDArray[np.float32], k: int, power: float) -> Any:
@@ -213,7 +233,7 @@ def neighbour_votes(similarities: npt.NDArray[np.float32], k: int, power: float)
     return sp.csr_matrix((votes, columns, ends), shape=similarities.shape)
 
 
-def _targets_of(indices: npt.NDArray[Any], indptr: npt.NDArray[Any], n_labels: int) -> Any:
+def labels_of(indices: npt.NDArray[Any], indptr: npt.NDArray[Any], n_labels: int) -> Any:
     """Return the labels of the training titles, CSR (n_titles, n_labels).
 
     Raises:
@@ -226,6 +246,7 @@ def _targets_of(indices: npt.NDArray[Any], indptr: npt.NDArray[Any], n_labels: i
     return sp.csr_matrix((ones, indices, indptr), shape=(len(indptr) - 1, n_labels))
 
 
-def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def unit_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return rows brought to length 1; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.where(lengths > _MIN_LENGTH, lengths, 1), np.float32)

@@ -33,7 +33,7 @@ from reeltag.errors import MissingExtraError, ModelError, NotFittedError
 from reeltag.features import Features
 from reeltag.files import atomic_folder, write_json
 from reeltag.models.contract import Targets, Validation, check_training, inputs_of, leave_modality_out, log_odds
-from reeltag.models.linear_input import Tensors, absent_block, scaled_block, scales_of
+from reeltag.models.linear_input import Tensors, absent_block, scaled_block, scales_of, titles_with_any
 from reeltag.progress import Progress, silent
 
 TREE_TYPES = ("hierarchicalKmeans", "huffman", "balancedRandom")
@@ -136,8 +136,7 @@ class LabelTreeModel:
         self._fitted()
         out = np.tile(self._tensors["rates"], (len(features), 1))
         learned = np.flatnonzero(self._tensors["learned"])
-        masks = [features.blocks[name].present for name in self._names if name in features.blocks]
-        known = np.flatnonzero(np.any(masks, axis=0)) if masks else np.zeros(0, np.int64)
+        known = titles_with_any(features, self._names)
         step = max(1, _CELLS // max(len(learned), 1))
         for start in range(0, len(known) if len(learned) else 0, step):
             rows = known[start : start + step]

@@ -6,7 +6,7 @@ are taken as they are. Every block has a last column that says that it is absent
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,13 +63,27 @@ def scaled_block(name: str, block: Block, scales: Mapping[str, npt.NDArray[np.fl
         values = np.clip(scaled, -_CLIP, _CLIP) * (3 / np.sqrt(block.dim))
     else:
         values = block.values[filled]
-    # rows of absent titles are left empty whatever stands there
-    place = sp.csr_matrix(
-        (np.ones(len(filled), np.float32), (filled, np.arange(len(filled)))),
-        shape=(len(block.present), len(filled)),
-    )
     absent = sp.csr_matrix((~block.present)[:, None].astype(np.float32))
-    return sp.hstack([place @ sp.csr_matrix(values), absent], format="csr", dtype=np.float32)
+    return sp.hstack([in_place(values, filled, len(block.present)), absent], format="csr", dtype=np.float32)
+
+
+def in_place(values: Any, filled: npt.NDArray[np.int64], n_titles: int) -> Any:
+    """Return rows put where they belong, CSR (n_titles, dim): those of absent titles are empty whatever stood there.
+
+    Args:
+        values: Rows of the titles that have a block, dense or sparse, (n_filled, dim).
+        filled: Their places, (n_filled,).
+        n_titles: All titles.
+    """
+    ones = np.ones(len(filled), np.float32)
+    place = sp.csr_matrix((ones, (filled, np.arange(len(filled)))), shape=(n_titles, len(filled)))
+    return place @ sp.csr_matrix(values)
+
+
+def titles_with_any(features: Features, names: Iterable[str]) -> npt.NDArray[np.int64]:
+    """Return the places of the titles that have any of some blocks, (n_found,)."""
+    masks = [features.blocks[name].present for name in names if name in features.blocks]
+    return np.flatnonzero(np.any(masks, axis=0)).astype(np.int64) if masks else np.zeros(0, np.int64)
 
 
 def absent_block(name: str, n_titles: int, scales: Mapping[str, npt.NDArray[np.float32]]) -> Any:

@@ -9,10 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from reeltag.models.knn import neighbour_votes
+from reeltag.models.knn import (
+    base_rates,
+    cosines,
+    labels_of,
+    neighbour_votes,
+    smoothed_shares,
+    unit_rows,
+)
 
 _CELLS = 2**24  # similarities held at once
-_MIN_LENGTH = 1e-6
 
 
 class LabelNeighbours:
@@ -36,7 +42,7 @@ class LabelNeighbours:
             vectors: Shape (n_titles, dim); only their directions count.
             targets: 0 and 1, (n_titles, n_labels).
         """
-        self._vectors = _unit(vectors).astype(np.float16)
+        self._vectors = unit_rows(vectors).astype(np.float16)
         self._targets = sp.csr_matrix(targets, dtype=np.float32)
         return self
 
@@ -45,18 +51,16 @@ class LabelNeighbours:
 
         A vector of zeros, and one to which no title is similar, gets the base rates.
         """
-        rates = np.asarray((self._targets.sum(axis=0).A1 + 0.5) / (self._targets.shape[0] + 1), np.float32)
+        rates = base_rates(self._targets)
         out = np.empty((len(vectors), len(rates)), np.float32)
-        kept, asked = self._vectors.astype(np.float32).T, _unit(vectors)
-        step = max(1, _CELLS // kept.shape[1])
+        kept, asked = self._vectors.astype(np.float32), unit_rows(vectors)
+        step = max(1, _CELLS // len(kept))
         for start in range(0, len(vectors), step):
             rows = slice(start, start + step)
-            with np.errstate(invalid="ignore"):  # BLAS may flag numbers beyond short rows
-                similar = asked[rows] @ kept
-            votes = neighbour_votes(similar, self.k, self.power)
+            votes = neighbour_votes(cosines(asked[rows], kept), self.k, self.power)
             total = np.asarray(votes.sum(axis=1), np.float32)
-            prior = self.prior_strength * np.where(total > 0, total, 1)
-            out[rows] = ((votes @ self._targets).toarray() + prior * rates) / (total + prior)
+            prior = np.asarray(self.prior_strength * np.where(total > 0, total, 1), np.float32)
+            out[rows] = smoothed_shares(votes, self._targets, rates, prior)
         return out.clip(0, 1)
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -68,11 +72,5 @@ class LabelNeighbours:
     def load(self, tensors: Mapping[str, npt.NDArray[Any]]) -> LabelNeighbours:
         """Take over saved tensors."""
         self._vectors = tensors["vectors"]
-        parts = (np.ones(len(tensors["indices"]), np.float32), tensors["indices"], tensors["indptr"])
-        self._targets = sp.csr_matrix(parts, shape=tuple(int(n) for n in tensors["shape"]))
+        self._targets = labels_of(tensors["indices"], tensors["indptr"], int(tensors["shape"][1]))
         return self
-
-
-def _unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.where(lengths > _MIN_LENGTH, lengths, 1), np.float32)

@@ -36,6 +36,7 @@ from reeltag.models.dropout import Dropout
 from reeltag.models.estimator import NetworkConfig, NetworkModel, start_at_base_rates
 from reeltag.models.layers import classify, perceptron, side_by_side
 from reeltag.models.layout import Layout, Outputs, Rows
+from reeltag.models.linear_input import in_place, titles_with_any
 from reeltag.models.near import LabelNeighbours
 from reeltag.models.sparse_linear import SparseLinear
 from reeltag.progress import Progress, silent
@@ -164,8 +165,6 @@ class XmlcModel(NetworkModel):
         self._word_blocks = {name: block.dim for name, block in features.blocks.items() if name.endswith(_WORDS)}
         if "words" in config.experts and self._word_blocks:
             self._words = self._new_words().fit(self._words_of(features), targets)
-        if "near" in config.experts:
-            self._near = self._new_near().fit(self._side_by_side(features), targets)
         told = ["net", *(["words"] if self._words else []), *(["near"] if self._near else [])]
         self.shares_ = {name: 1 / len(told) for name in told}
         if validation is not None and validation.targets.any() and len(told) > 1:
@@ -205,6 +204,10 @@ class XmlcModel(NetworkModel):
         model._near = model._new_near().load(parts["near"]) if parts["near"] else None
         return model
 
+    def _finish(self, network: nn.Module, rows: Rows, targets: torch.Tensor) -> None:  # noqa: ARG002
+        if "near" in self.config.experts and self._near is None:  # the same for all members
+            self._near = self._new_near().fit(side_by_side(rows, range(len(rows.blocks))).numpy(), targets.numpy())
+
     def _state(self) -> dict[str, Any]:
         return {"shares": self.shares_, "word_blocks": self._word_blocks}
 
@@ -221,16 +224,17 @@ class XmlcModel(NetworkModel):
 
     def _say(self, features: Features) -> dict[str, npt.NDArray[np.float32]]:
         """Return what every expert says, (n_titles, n_labels); NaN where it has nothing to say."""
-        said = {"net": super().predict_proba(features)}
+        outputs = self._forward(features)
+        said = {"net": torch.sigmoid(outputs.logits).numpy()}
         if self._words is not None:
             said["words"] = np.full_like(said["net"], np.nan)
-            masks = [features.blocks[name].present for name in self._word_blocks if name in features.blocks]
-            there = np.flatnonzero(np.any(masks, axis=0)) if masks else np.zeros(0, np.int64)
+            there = titles_with_any(features, self._word_blocks)
             if len(there):
                 own = self._words.predict_proba(self._words_of(features.take(there)))
                 said["words"][np.ix_(there, self._words.labels_)] = own
         if self._near is not None:
-            vectors = self._side_by_side(features)
+            width = sum(self._fitted_layout().widths)  # of the blocks; what the perceptron makes of them comes after
+            vectors = outputs.fused[:, :width].numpy()
             said["near"] = self._near.predict_proba(vectors)
             said["near"][~vectors.any(axis=1)] = np.nan
         return said
@@ -244,15 +248,8 @@ class XmlcModel(NetworkModel):
                 parts.append(sp.csr_matrix((len(features), width), dtype=np.float32))
                 continue
             there = np.flatnonzero(block.present)
-            ones = np.ones(len(there), np.float32)
-            place = sp.csr_matrix((ones, (there, np.arange(len(there)))), shape=(len(features), len(there)))
-            parts.append(place @ sp.csr_matrix(block.values[block.present], dtype=np.float32))
+            parts.append(in_place(block.values[there], there, len(features)))
         return sp.hstack(parts, format="csr", dtype=np.float32)
-
-    def _side_by_side(self, features: Features) -> npt.NDArray[np.float32]:
-        """Return the scaled blocks of titles (n_titles, width), 0 where absent."""
-        rows = self._rows(features)
-        return side_by_side(rows, range(len(rows.blocks))).numpy()
 
 
 def mixed(said: dict[str, npt.NDArray[np.float32]], shares: Shares) -> npt.NDArray[np.float32]:
