@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,18 +108,9 @@ class Predictions:
         Raises:
             ReeltagError: The suffix is none of the three.
         """
-        path = Path(path)
-        check_suffix(path)
-        frame = self.to_frame()
-        with atomic_file(path) as temporary:
-            if path.suffix.lower() == ".parquet":
-                thresholds = {label: float(t) for label, t in zip(self.labels, self.thresholds, strict=True)}
-                frame.write_parquet(temporary, metadata={_THRESHOLDS: json.dumps(thresholds)})
-            elif path.suffix.lower() == ".jsonl":
-                frame.write_ndjson(temporary)
-            else:
-                _flat(frame).write_csv(temporary)
-        return path
+        thresholds = {label: float(t) for label, t in zip(self.labels, self.thresholds, strict=True)}
+        metadata = {_THRESHOLDS: json.dumps(thresholds)}
+        return write_frame(self.to_frame(), Path(path), metadata=metadata, flat=_flat)
 
     @classmethod
     def read(cls, path: str | Path) -> Predictions:
@@ -146,6 +137,35 @@ class Predictions:
 
 
 _THRESHOLDS = "reeltag_thresholds"
+
+
+def write_frame(
+    frame: pl.DataFrame,
+    path: Path,
+    *,
+    metadata: dict[str, str] | None = None,
+    flat: Callable[[pl.DataFrame], pl.DataFrame] | None = None,
+) -> Path:
+    """Write a table as ``.parquet``, ``.csv`` or ``.jsonl``, atomically.
+
+    Args:
+        frame: The table.
+        path: The file.
+        metadata: Of the Parquet file.
+        flat: Makes a table without lists for CSV; as it is when None.
+
+    Raises:
+        ReeltagError: The suffix is none of the three.
+    """
+    check_suffix(path)
+    with atomic_file(path) as temporary:
+        if path.suffix.lower() == ".parquet":
+            frame.write_parquet(temporary, metadata=metadata)
+        elif path.suffix.lower() == ".jsonl":
+            frame.write_ndjson(temporary)
+        else:
+            (frame if flat is None else flat(frame)).write_csv(temporary)
+    return path
 
 
 def check_suffix(path: Path, known: Sequence[str] = (".parquet", ".csv", ".jsonl")) -> None:

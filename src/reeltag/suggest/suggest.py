@@ -13,8 +13,7 @@ import polars as pl
 from reeltag.catalogue import Catalogue
 from reeltag.config import check_choice, check_range
 from reeltag.errors import CatalogueError, SplitError
-from reeltag.files import atomic_file
-from reeltag.predictions import check_suffix
+from reeltag.predictions import write_frame
 from reeltag.progress import Progress, silent
 from reeltag.suggest.strategies import STRATEGIES, Candidates, doubts, novelty
 from reeltag.tagger import Tagger
@@ -62,17 +61,7 @@ class Suggestions:
         Raises:
             ReeltagError: The suffix is none of the three.
         """
-        path = Path(path)
-        check_suffix(path)
-        frame = self.to_frame()
-        with atomic_file(path) as temporary:
-            if path.suffix.lower() == ".parquet":
-                frame.write_parquet(temporary)
-            elif path.suffix.lower() == ".jsonl":
-                frame.write_ndjson(temporary)
-            else:
-                frame.write_csv(temporary)
-        return path
+        return write_frame(self.to_frame(), Path(path))
 
 
 def suggest(
