@@ -154,6 +154,10 @@ class Tagger:
         """Return calibrated probabilities (n_titles, n_labels) from features."""
         return self.fitted.predict_proba(features)
 
+    def embed(self, features: Features) -> npt.NDArray[np.float32]:
+        """Return unit vectors (n_titles, dim) in which like titles lie near each other, from features."""
+        return self.fitted.model.embed(features)
+
     def tag(
         self, catalogue: Catalogue, *, evidence: bool = True, rule: str | None = None, progress: Progress = silent
     ) -> Predictions:
