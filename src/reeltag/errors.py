@@ -7,6 +7,7 @@ ReeltagError
 ├── ConfigError         a setting is unknown, mistyped or out of range
 ├── FeatureError        feature blocks do not fit each other or the model
 ├── GraphError          a knowledge graph cannot be read, built or searched
+├── MediaError          a video or its sound cannot be read
 ├── EncoderError        an encoder cannot be loaded or run
 ├── ModelError          a model cannot be trained on what it was given
 ├── MissingExtraError   an optional dependency is not installed
@@ -95,6 +96,10 @@ class FeatureError(ReeltagError):
 
 class GraphError(ReeltagError):
     """A knowledge graph cannot be read, built or searched."""
+
+
+class MediaError(ReeltagError):
+    """A video or its sound cannot be read."""
 
 
 class EncoderError(ReeltagError):

@@ -3,6 +3,7 @@
 from reeltag.catalogue.core import Catalogue, ReadOptions
 from reeltag.catalogue.fields import FIELDS, PEOPLE_FIELDS, SPLITS, ColumnMapping
 from reeltag.catalogue.posters import PosterFiles, Posters, PosterTables
+from reeltag.catalogue.trailers import TrailerFiles
 
 __all__ = [
     "FIELDS",
@@ -14,4 +15,5 @@ __all__ = [
     "PosterTables",
     "Posters",
     "ReadOptions",
+    "TrailerFiles",
 ]

@@ -15,10 +15,12 @@ import polars as pl
 
 from reeltag.catalogue.chunks import BAD, ROW, typed_chunk
 from reeltag.catalogue.fields import FIELDS, PEOPLE_FIELDS, SPLITS, ColumnMapping
+from reeltag.catalogue.media import paths_of_column
 from reeltag.catalogue.mmimdb import is_mmimdb, mmimdb_posters, read_mmimdb
 from reeltag.catalogue.parquet import embeds_images, parquet_columns
 from reeltag.catalogue.posters import PosterFiles, Posters, open_posters, poster_tables
 from reeltag.catalogue.tables import read_table
+from reeltag.catalogue.trailers import TrailerFiles, open_trailers
 from reeltag.catalogue.values import DTYPES
 from reeltag.errors import CatalogueError, Problem, shown
 
@@ -34,12 +36,14 @@ class ReadOptions:
         mapping: Which column feeds which field; an MM-IMDb folder has its own and takes none.
         posters: A folder of images named by id, or Parquet files with ids and images; empty when the catalogue
             itself says where its posters are.
+        trailers: A folder of videos named by id, or such videos; empty when the catalogue itself names its trailers.
         list_separator: What separates the items of lists written as text.
         skip_bad: Keep the good rows and list the bad ones in ``Catalogue.rejected``, rather than stop.
     """
 
     mapping: ColumnMapping = field(default_factory=ColumnMapping)
     posters: tuple[Path, ...] = ()
+    trailers: tuple[Path, ...] = ()
     list_separator: str = "|"
     skip_bad: bool = False
 
@@ -56,12 +60,14 @@ class Catalogue:
         frame: One row per title; columns as in ``FIELDS`` and further label fields. Only ``id`` is never null.
             Lists are null or empty when nothing is known.
         posters: Where the posters are.
+        trailers: Where the trailers are.
         source: Path or name the catalogue came from.
         rejected: Problems of the rows that were left out.
     """
 
     frame: pl.DataFrame
     posters: Posters = field(default_factory=PosterFiles)
+    trailers: TrailerFiles = field(default_factory=TrailerFiles)
     source: str = "memory"
     rejected: tuple[Problem, ...] = ()
 
@@ -82,6 +88,7 @@ class Catalogue:
         """
         path, options = Path(path), options or ReadOptions()
         posters = open_posters(options.posters) if options.posters else None
+        trailers = open_trailers(options.trailers) if options.trailers else None
         frames, problems = [], []
         for frame, found in _chunks(path, options):
             frames.append(frame)
@@ -96,7 +103,8 @@ class Catalogue:
             raise CatalogueError(problems, hint=_SKIP_HINT)
         kept = good.filter(~pl.col(ROW).is_in([problem.row for problem in repeats])).drop(ROW, BAD)
         catalogue = cls.from_frame(kept, posters=posters or _find_posters(kept, path, options), source=str(path))
-        return replace(catalogue, rejected=tuple(problems))
+        named = TrailerFiles(paths=paths_of_column(kept, "trailer", path), source=str(path))
+        return replace(catalogue, trailers=trailers or named, rejected=tuple(problems))
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame, *, posters: Posters | None = None, source: str = "memory") -> Catalogue:
@@ -243,12 +251,12 @@ class Catalogue:
         return replace(self, frame=self.frame.with_columns(split=pl.Series("split", list(splits), dtype=pl.String)))
 
     def fingerprint(self) -> str:
-        """Return a hash of the content (not of the posters), stable between runs and machines.
+        """Return a hash of the content (not of the posters and trailers), stable between runs and machines.
 
         The order of the columns does not matter, the order of the titles does.
         """
         digest = hashlib.sha256()
-        for name in sorted(self.frame.columns):
+        for name in sorted(set(self.frame.columns) - {"trailer"}):  # a catalogue stays the same when trailers come
             digest.update(json.dumps(name).encode())
             for part in self.frame[name].to_frame().iter_slices(_HASHED_ROWS):
                 digest.update(json.dumps(part.to_series().to_list(), default=str).encode())
@@ -323,8 +331,4 @@ def _find_posters(frame: pl.DataFrame, path: Path, options: ReadOptions) -> Post
         columns = options.mapping.resolve(list(types), str(path))
         if "poster" in columns and embeds_images(types[columns["poster"]]):
             return poster_tables([path], columns["id"], columns["poster"])
-    if "poster" not in frame.columns:
-        return PosterFiles(source=str(path))
-    named = frame.filter(pl.col("poster").is_not_null())
-    paths = {title_id: path.parent / poster for title_id, poster in named.select("id", "poster").iter_rows()}
-    return PosterFiles(paths=paths, source=str(path))
+    return PosterFiles(paths=paths_of_column(frame, "poster", path), source=str(path))

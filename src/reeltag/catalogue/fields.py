@@ -11,7 +11,7 @@ from typing import Literal
 from reeltag.errors import CatalogueError, shown
 
 # "aligned" and "ids" lists keep their nulls and repeats, because they stand beside each other item by item
-Kind = Literal["id", "text", "integer", "list", "aligned", "ids", "split", "image"]
+Kind = Literal["id", "text", "integer", "list", "aligned", "ids", "split", "image", "video"]
 
 # field -> (kind, other column names that are taken for it when the field's own name is absent)
 FIELDS: dict[str, tuple[Kind, tuple[str, ...]]] = {
@@ -29,6 +29,7 @@ FIELDS: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "keywords": ("list", ()),
     "split": ("split", ()),
     "poster": ("image", ("image", "poster_path")),
+    "trailer": ("video", ("trailer_path", "trailer_file", "video_path")),  # TMDB's own column ``video`` is no path
 }
 PEOPLE_FIELDS = {"directors": "director_ids", "cast": "cast_ids"}
 SPLITS = ("train", "validation", "test", "background")

@@ -72,8 +72,13 @@ def read_parquet(path: Path, mapping: ColumnMapping) -> Iterator[tuple[Chunk, di
     """
     with open_parquet(path) as file:
         columns = mapping.resolve([field.name for field in file.schema_arrow], str(path))
-        if "poster" in columns and embeds_images(file.schema_arrow.field(columns["poster"]).type):
-            del columns["poster"]  # read on demand: see posters.py
+        for name in ("poster", "trailer"):
+            if name in columns and embeds_images(file.schema_arrow.field(columns[name]).type):
+                if name in mapping.columns and name == "trailer":
+                    raise CatalogueError(
+                        f"{path}: column {columns[name]!r} must hold paths; embedded videos are not read"
+                    )
+                del columns[name]  # posters are read on demand: see posters.py
         names = list(dict.fromkeys(columns.values()))
         row = 1
         try:

@@ -6,9 +6,9 @@ Only the places are held; the bytes are read when an encoder or an audit asks fo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from reeltag.catalogue.fields import FIELDS
+from reeltag.catalogue.media import MediaFiles, is_file, paths_by_name
 from reeltag.catalogue.parquet import DAMAGE, embeds_images, first_line, open_parquet
 from reeltag.catalogue.values import tidy
 from reeltag.errors import CatalogueError, Problem
@@ -41,20 +42,10 @@ class Posters(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PosterFiles:
-    """Posters as files.
+class PosterFiles(MediaFiles):
+    """Posters as files."""
 
-    Attributes:
-        paths: From title id to path.
-        source: The file that names the paths, for messages.
-    """
-
-    paths: dict[str, Path] = field(default_factory=dict)
-    source: str = ""
-
-    def present(self, ids: Sequence[str]) -> npt.NDArray[np.bool_]:
-        """Return which titles have a poster file that exists, shape (n_titles,)."""
-        return np.fromiter((i in self.paths and _is_file(self.paths[i]) for i in ids), np.bool_, len(ids))
+    medium: ClassVar[str] = "poster"
 
     def read(self, ids: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Yield the id and the bytes of every poster file that exists, in the order of the ids.
@@ -64,24 +55,13 @@ class PosterFiles:
         """
         for title_id in ids:
             path = self.paths.get(title_id)
-            if path is None or not _is_file(path):
+            if path is None or not is_file(path):
                 continue
             try:
                 content = path.read_bytes()
             except OSError as error:
                 raise CatalogueError(f"{path}: the poster cannot be read ({error.strerror or error})") from None
             yield title_id, content
-
-    def problems(self) -> list[Problem]:
-        """Return the poster files that do not exist."""
-        rule = "the poster file must exist"
-        return [
-            Problem(
-                file=self.source, row=None, field="poster", rule=f"{rule} (title {title_id})", value=repr(str(path))
-            )
-            for title_id, path in self.paths.items()
-            if not _is_file(path)
-        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +139,7 @@ def poster_folder(folder: Path) -> PosterFiles:
 
     Of several images of one title, the first by name is taken.
     """
-    paths: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            paths.setdefault(tidy(path.stem), path)
-    return PosterFiles(paths=paths, source=str(folder))
+    return PosterFiles(paths=paths_by_name(folder.iterdir(), IMAGE_SUFFIXES, tidy), source=str(folder))
 
 
 def open_posters(places: Sequence[Path]) -> PosterFiles | PosterTables:
@@ -175,7 +151,7 @@ def open_posters(places: Sequence[Path]) -> PosterFiles | PosterTables:
     if not places:
         raise CatalogueError("posters: give one folder, or Parquet files with an id and an image column; got nothing")
     for place in places:
-        if not (_is_file(place) or place.is_dir()):
+        if not (is_file(place) or place.is_dir()):
             raise CatalogueError(f"posters: {place}: no such file or folder")
     if len(places) != 1 or not places[0].is_dir():
         wrong = [place for place in places if place.is_dir() or place.suffix.lower() != ".parquet"]
@@ -238,11 +214,3 @@ def _image_batches(path: Path, column: str) -> Iterator[Any]:
                 yield pc.struct_field(images, "bytes") if pa.types.is_struct(images.type) else images
         except DAMAGE as error:
             raise CatalogueError(f"{path}: damaged ({first_line(error)})") from None
-
-
-def _is_file(path: Path) -> bool:
-    """Return whether a file exists there; a path that the system cannot even look up is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False

@@ -26,6 +26,7 @@ DTYPES: dict[Kind, pl.DataType] = {
     "ids": pl.List(pl.String()),
     "split": pl.String(),
     "image": pl.String(),
+    "video": pl.String(),
 }
 _LIST_KINDS = ("list", "aligned", "ids")
 _NO_NUL = "must not hold a NUL character"
@@ -167,7 +168,7 @@ def _check_ready(column: pl.Series, kind: Kind, place: Place) -> tuple[pl.Series
     text = text.str.normalize("NFC").str.strip_chars()
     text = text.set(text == "", None)
     rules = [(_NO_NUL, text.str.contains("\0", literal=True))]
-    if kind == "image":
+    if kind in ("image", "video"):
         rules.append(("must be a local path; URLs are not fetched", text.str.contains(_URL)))
     if kind == "split":
         text = text.str.to_lowercase().replace(SPLIT_ALIASES)
@@ -301,4 +302,5 @@ _CONVERTERS: dict[Kind, Callable[[Any, str], Any]] = {
     "ids": _ids,
     "split": _split,
     "image": _text,
+    "video": _text,
 }

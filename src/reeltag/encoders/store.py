@@ -8,14 +8,15 @@ may write side by side.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from reeltag.catalogue.posters import Posters
+from reeltag.catalogue.trailers import TrailerFiles
 from reeltag.encoders.contract import JointEncoder, PatchEncoder, PieceEncoder, PosterEncoder, TextEncoder, has_content
 from reeltag.encoders.images import DECODING, RGBImage
 from reeltag.encoders.ocr.contract import OcrEngine, ReadingLog, StepwiseEngine
@@ -23,9 +24,14 @@ from reeltag.encoders.ocr.words import PosterText, Refusal, text_of, words_of
 from reeltag.encoders.poster_pass import PosterPass
 from reeltag.encoders.ragged import RaggedShards, StoredSequences, write_ragged
 from reeltag.encoders.shards import Hashes, Shards, content_hashes, first_rows, write_shard
+from reeltag.encoders.trailers.contract import ShotExpert
+from reeltag.encoders.trailers.trailer_pass import TrailerLog, TrailerStore
 from reeltag.errors import EncoderError
 from reeltag.features import TokenBlock
 from reeltag.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from reeltag.encoders.trailers.shots import ShotConfig
 
 SHARD_TEXTS = 1024
 SHARD_POSTERS = 256
@@ -56,14 +62,20 @@ class FeatureStore:
         folder: The cache folder; the default one when None.
         shard_texts: Texts per shard: the most work that a kill can lose.
         shard_posters: The same for posters, alone or with a text.
+        trailers_at_once: Trailers read side by side; one per core when None, eight at most.
     """
 
     def __init__(
-        self, folder: Path | None = None, shard_texts: int = SHARD_TEXTS, shard_posters: int = SHARD_POSTERS
+        self,
+        folder: Path | None = None,
+        shard_texts: int = SHARD_TEXTS,
+        shard_posters: int = SHARD_POSTERS,
+        trailers_at_once: int | None = None,
     ) -> None:
         self.folder = folder or default_cache()
         self.shard_texts = shard_texts
         self.shard_posters = shard_posters
+        self._trailers = TrailerStore(self.folder, trailers_at_once)
 
     def encode(self, encoder: TextEncoder, texts: Sequence[str], progress: Progress = silent) -> Encoded:
         """Return the vectors of texts, computing only those that no earlier run has left.
@@ -159,6 +171,35 @@ class FeatureStore:
             encoder,
             limit=grid * grid,
         )
+
+    def encode_trailers(
+        self,
+        experts: Mapping[str, ShotExpert],
+        trailers: TrailerFiles,
+        ids: Sequence[str],
+        shots: ShotConfig,
+        progress: Progress = silent,
+        log: TrailerLog | None = None,
+    ) -> dict[str, TokenBlock]:
+        """Return what experts make of the shots of trailers, reading only files that an expert has not seen yet.
+
+        Args:
+            experts: By block name.
+            trailers: Where the trailers are; each is read once for all experts that lack it, equal files once.
+            ids: The titles.
+            shots: How trailers are cut into shots.
+            progress: Called with the number of files done, those read by earlier runs among them, and with the number
+                of trailers that cannot be read, if any.
+            log: Is told which these are.
+
+        Returns:
+            By block name a vector per shot, in the same order for every expert; shots that an expert has nothing to go
+            by in are not real. A title is absent where there is no trailer that can be read, or nothing in any shot.
+
+        Raises:
+            EncoderError: An expert failed; the files that were done by then are kept.
+        """
+        return self._trailers.encode(experts, trailers, ids, shots, progress, log)
 
     def encode_pieces(
         self, encoder: PieceEncoder, texts: Sequence[str], limit: int, progress: Progress = silent

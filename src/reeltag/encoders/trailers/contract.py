@@ -26,7 +26,8 @@ class Shot:
         end_s: When it ends.
         frames: RGB pictures held of it, evenly spaced, at least one: uint8 (n_frames, height, width, 3); upright, the
             aspect as it is seen, the shorter side ``ShotConfig.side`` pixels at most.
-        grey: Small grey pictures of all its frames: uint8 (n_greys, GREY_HEIGHT, GREY_WIDTH), at least one.
+        grey: Small grey pictures of all its frames, 125 a second at most: uint8 (n_greys, GREY_HEIGHT, GREY_WIDTH), at
+            least one.
         grey_s: When each of them is shown, in seconds from the start of the trailer, (n_greys,).
         sound: Its sound, mono, float32 in [-1, 1], by sampling rate in Hz; empty when the trailer has no sound there.
     """
