@@ -68,6 +68,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "modality_dropout": 0.2,
         **_FAST,
     },
+    "gating": {
+        "dim": 24,
+        "dropout": 0.1,
+        "input_dropout": 0.1,
+        "modality_dropout": 0.2,
+        "fine": {"dim": 24, "out": 12, "epochs": 2, "batch_size": 32},
+        **_FAST,
+    },
 }
 needs_napkinxc = pytest.mark.skipif(importlib.util.find_spec("napkinxc") is None, reason="needs the extra 'xmlc'")
 ENTRIES = [pytest.param(name, marks=needs_napkinxc) if name == "labeltree" else name for name in MODELS]

@@ -25,6 +25,7 @@ from reeltag.losses.class_balanced import (
 from reeltag.losses.genre_centroid import genre_centroid, label_centroids
 from reeltag.losses.label_contrast import label_contrast
 from reeltag.losses.mixture import Gaussians, decoding_contrast, mixture_draw, mixture_kl, mixture_log_density
+from reeltag.losses.nt_xent import nt_xent
 from reeltag.losses.triplet import Triplets, mine_triplets, multilabel_triplet
 from reeltag.losses.weighted_contrast import label_overlap, weighted_contrast
 
@@ -91,6 +92,7 @@ __all__ = [
     "mixture_kl",
     "mixture_log_density",
     "multilabel_triplet",
+    "nt_xent",
     "positive_weights",
     "sample_weights",
     "weighted_contrast",

@@ -7,6 +7,7 @@ from reeltag.models.clusters import XMLC_PUBLISHED, ClustersConfig, ClustersMode
 from reeltag.models.contract import Model, Targets, Validation
 from reeltag.models.early import EarlyConfig, EarlyModel
 from reeltag.models.fusion import FusionConfig, FusionModel
+from reeltag.models.gating import GATING_PUBLISHED, FineConfig, GatingConfig, GatingModel
 from reeltag.models.gmu import GmuConfig, GmuModel
 from reeltag.models.idkg import IdkgConfig, IdkgModel
 from reeltag.models.knn import KnnConfig, KnnModel
@@ -37,9 +38,11 @@ MODELS: dict[str, type[Model]] = {
     "poster": PosterModel,
     "xmlc": XmlcModel,
     "clusters": ClustersModel,
+    "gating": GatingModel,
 }
 
 __all__ = [
+    "GATING_PUBLISHED",
     "MODELS",
     "XMLC_PUBLISHED",
     "CentralNetConfig",
@@ -48,8 +51,11 @@ __all__ = [
     "ClustersModel",
     "EarlyConfig",
     "EarlyModel",
+    "FineConfig",
     "FusionConfig",
     "FusionModel",
+    "GatingConfig",
+    "GatingModel",
     "GmuConfig",
     "GmuModel",
     "IdkgConfig",

@@ -225,7 +225,7 @@ class NetworkModel:
         for number in range(model.config.n_members):
             network = model._build()
             prefix = f"member{number}."
-            _load(network, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+            load_parameters(network, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
             model._members.append(network.eval())
         return model
 
@@ -337,8 +337,12 @@ def start_at_base_rates(head: nn.Linear, shares: torch.Tensor) -> None:
         head.bias.copy_(torch.log(shares / (1 - shares)))
 
 
-def _load(network: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Load strictly; buffers that a network made while it was trained are made again in their size."""
+def load_parameters(network: nn.Module, tensors: dict[str, torch.Tensor], file: str = "model.safetensors") -> None:
+    """Load strictly; buffers that a network made while it was trained are made again in their size.
+
+    Raises:
+        ModelError: They are not the parameters of this network; ``file`` is said.
+    """
     buffers = dict(network.named_buffers())
     for name, tensor in tensors.items():
         if name in buffers and buffers[name].shape != tensor.shape:
@@ -347,9 +351,7 @@ def _load(network: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
-        raise ModelError(
-            f"model.safetensors: not the parameters of this model ({str(error).splitlines()[0]})"
-        ) from None
+        raise ModelError(f"{file}: not the parameters of this model ({str(error).splitlines()[0]})") from None
 
 
 def _member_progress(progress: Progress, member: int, n_members: int) -> Progress:
