@@ -212,7 +212,10 @@ def test_an_engine_that_cannot_be_opened_is_named_before_any_work(
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"tokens": ("year",)}, "tokens must be one of plot, title, poster, poster_text; got 'year'"),
+        (
+            {"tokens": ("year",)},
+            "tokens must be one of plot, title, poster, poster_text, image, scene, motion, audio; got 'year'",
+        ),
         ({"patch_grid": 0}, "patch_grid must be between 1 and 64"),
         ({"token_limit": 0}, "token_limit must be between 1 and 4096"),
         ({"poster_text_encoders": ("tfidf",)}, "must be pre-trained .* got tfidf"),

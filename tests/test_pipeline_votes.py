@@ -403,7 +403,12 @@ def test_the_recipe_xmlc_learns_from_votes_and_fields(tmp_path: Path) -> None:
     ("place", "value", "message"),
     [
         ("modalities", ["plot", "fields"], r"FeatureConfig\.fields must name at least one list field for the modality"),
-        ("modalities", ["smell"], "must be one of plot, title, year, credits, poster, poster_text, joint, fields; got"),
+        (
+            "modalities",
+            ["smell"],
+            "must be one of plot, title, year, credits, poster, poster_text, joint, fields, image, "
+            "scene, motion, audio; got",
+        ),
         ("credit_features", ["votes", "votes"], "must name one or more, each once; got votes, votes"),
         ("credit_features", ["vote"], "must be one of profile, links, sum, standing, people, votes; got 'vote'"),
         ("vote_fields", "genres", r"recipe\.features\.vote_fields: must be a list; got 'genres'"),

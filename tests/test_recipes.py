@@ -90,7 +90,8 @@ def test_unknown_recipe_names_the_known_ones() -> None:
         (
             "features.modalities",
             ["plot", "smell"],
-            r"modalities must be one of plot, title, year, credits, poster, poster_text, joint, fields; got 'smell'",
+            "modalities must be one of plot, title, year, credits, poster, poster_text, joint, fields, image, scene, "
+            "motion, audio; got 'smell'",
         ),
         ("features.modalities", ["plot", "plot"], r"modalities must name each once; got plot, plot"),
         ("features.modalities", "plot", r"recipe\.features\.modalities: must be a list; got 'plot'"),

@@ -7,27 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
 from reeltag.catalogue import Catalogue
-from reeltag.encoders import (
-    JointEncoder,
-    PosterEncoder,
-    TextEncoder,
-    open_joint_encoder,
-    open_poster_encoder,
-    open_text_encoder,
-)
+from reeltag.encoders import TextEncoder, open_text_encoder
 from reeltag.encoders.contract import PatchEncoder, PieceEncoder, has_content, titles_seen_by
 from reeltag.encoders.fields import FieldEncoder
 from reeltag.encoders.ocr import OcrEngine, open_ocr_engine
 from reeltag.encoders.ocr.words import PosterText
 from reeltag.encoders.store import FeatureStore
 from reeltag.encoders.tfidf import TfidfEncoder
+from reeltag.encoders.trailers.contract import SHOT_MODALITIES
 from reeltag.encoders.year import encode_years
 from reeltag.errors import EncoderError, FeatureError
 from reeltag.features import Block, Features, TokenBlock, modality_of
@@ -35,10 +28,10 @@ from reeltag.graph.credits import CreditProfile
 from reeltag.graph.link_credits import LinkCredits, SumCredits
 from reeltag.graph.votes import CreditVotes
 from reeltag.labels import LabelConfig, LabelSpace
+from reeltag.media import MEDIA_MODALITIES, Blocks, MediaReaders, media_present, model_of
 from reeltag.progress import Progress, silent
 from reeltag.recipes import FeatureConfig
 
-Encoder: TypeAlias = TextEncoder | PosterEncoder | JointEncoder
 VOTES = "votes"
 MIN_VOTED = 20  # films with a label of another field than the learned one, for it to be voted on,
 SMALL = 1000  # in catalogues of more films than this; in smaller ones one film is enough
@@ -69,8 +62,7 @@ class FeaturePipeline:
         self.absent_: tuple[str, ...] = ()
         self.fitted_on_: dict[str, list[str]] = {}
         self._texts: dict[str, TextEncoder] = {}  # block name -> encoder
-        self._posters: dict[str, PosterEncoder] = {}
-        self._pairs: dict[str, JointEncoder] = {}
+        self._media = MediaReaders()
         self._expected: dict[str, str] = {}  # block name, or ``ocr``: fingerprint at training
 
     @property
@@ -118,19 +110,15 @@ class FeaturePipeline:
 
         Raises:
             FeatureError: No configured modality is there for any training title.
-            EncoderError: A model that reads posters cannot be found.
+            EncoderError: A model that reads posters or trailers cannot be found.
         """
         self.credit_graph, self.credit_links, self._expected, self.fitted_on_ = None, {}, {}, {}
-        self._texts, self._posters, self._pairs, self._fields, self.credit_votes = {}, {}, {}, {}, {}
+        self._texts, self._media, self._fields, self.credit_votes = {}, MediaReaders(), {}, {}
         absent = [modality for modality in self.config.modalities if not self._is_there(modality, training)]
         self.absent_ = tuple(absent)
         for name, spec in self._specs():
             self._open(name, spec)
-        lookers: list[PosterEncoder | JointEncoder] = [*self._posters.values(), *self._pairs.values()]
-        for encoder in lookers:
-            _ = encoder.dim  # opens the model: one that is not there is named here, before any work
-        for patches in self.patch_encoders.values():
-            _ = patches.token_dim  # the same of its map of features
+        self._media.load(self.config)
         if self._reads("poster_text"):
             _ = open_ocr_engine(self.config.ocr_engine).fingerprint  # and of the engine
         self._fit_texts(training)
@@ -138,8 +126,7 @@ class FeaturePipeline:
             self._fit_credits(graph_films, graph_targets, seed, progress)
             self._fit_votes(graph_films, graph_targets, graph_films if wider is None else wider)
         if len(absent) == len(self.config.modalities):
-            hint = "; posters are given by --posters" if "poster" in self.config.modalities else ""
-            raise FeatureError(f"no training title has any of: {', '.join(self.config.modalities)}{hint}")
+            raise FeatureError(f"no training title has any of: {', '.join(absent)}{_hint(absent)}")
         return self
 
     def transform(self, catalogue: Catalogue, store: FeatureStore, progress: Progress = silent) -> Features:
@@ -148,14 +135,14 @@ class FeaturePipeline:
         Args:
             catalogue: The titles; those the credits graph was built from are left out of their own counts.
             store: Where vectors of pre-trained encoders are kept.
-            progress: Called while new texts and posters are encoded.
+            progress: Called while new texts, posters and trailers are encoded.
 
         Raises:
             EncoderError: A pre-trained model differs from the one the tagger was trained with.
         """
-        for name, encoder in self._encoders().items():
-            if not isinstance(encoder, TfidfEncoder):
-                self._check(name, _model_of(encoder))
+        for name, fingerprint in self._fingerprints().items():
+            if not isinstance(self._texts.get(name), TfidfEncoder):
+                self._check(name, fingerprint)
         blocks: dict[str, Block] = {}
         tokens: dict[str, TokenBlock] = {}
         self._read_texts(catalogue, store, progress, into=(blocks, tokens))
@@ -166,15 +153,8 @@ class FeaturePipeline:
             blocks[name] = field.encode(catalogue.lists(field.field) if there else [[]] * len(catalogue))
         for name, read in self.credit_readers.items():
             blocks[name] = read(catalogue)
-        ids, posters = catalogue.ids, catalogue.posters
-        for name, looker in self._posters.items():
-            if name in self.patch_encoders:
-                grid = self.config.patch_grid
-                tokens[name] = store.encode_patches(self.patch_encoders[name], posters, ids, grid, progress)
-            else:
-                blocks[name] = Block(*store.encode_posters(looker, posters, ids, progress))
-        for name, both in self._pairs.items():
-            blocks[name] = Block(*store.encode_pairs(both, posters, ids, read_texts(catalogue, "plot"), progress))
+        plots = read_texts(catalogue, "plot") if self._media.pairs else []
+        self._media.read(self.config, catalogue, store, progress, plots=plots, into=(blocks, tokens))
         return Features(catalogue.ids, blocks, tokens)
 
     def words(self, catalogue: Catalogue, store: FeatureStore, progress: Progress = silent) -> list[PosterText | None]:
@@ -191,8 +171,12 @@ class FeaturePipeline:
     @property
     def patch_encoders(self) -> dict[str, PatchEncoder]:
         """The encoders of posters that are read as patches, by block name."""
-        read = self._posters.items() if "poster" in self.config.tokens else ()
-        return {name: encoder for name, encoder in read if isinstance(encoder, PatchEncoder)}
+        return self._media.patch_encoders(self.config)
+
+    @property
+    def unreadable_trailers(self) -> dict[str, str]:
+        """Why a trailer could not be read, by title, of all that ``transform`` was to read."""
+        return dict(self._media.unreadable)
 
     @property
     def piece_encoders(self) -> dict[str, PieceEncoder]:
@@ -211,7 +195,7 @@ class FeaturePipeline:
             fitted.save(folder / f"credits.{name}")
         for name, field in self._fields.items():
             field.save(folder / name)
-        models = {name: _model_of(encoder) for name, encoder in self._encoders().items()}
+        models = self._fingerprints()
         if self._reads("poster_text"):
             models[_OCR] = open_ocr_engine(self.config.ocr_engine).fingerprint
         told: dict[str, object] = {"absent": list(self.absent_), "encoders": models}
@@ -248,11 +232,9 @@ class FeaturePipeline:
             return any(len(training.people(role)[0]) for role in self.config.credits.roles)
         if modality == "fields":
             return any(any(training.lists(field)) for field in self.config.fields)
-        if modality in ("poster", "poster_text"):
-            return bool(training.posters.present(training.ids).any())
-        if modality == "joint":
-            filled = has_content(read_texts(training, "plot"))
-            return bool((training.posters.present(training.ids) & filled).any())
+        if modality in (*MEDIA_MODALITIES, "poster_text"):
+            there = media_present(modality, training)
+            return bool((there & has_content(read_texts(training, "plot")) if modality == "joint" else there).any())
         return any(read_texts(training, modality))
 
     def _specs(self) -> list[tuple[str, str]]:
@@ -262,11 +244,8 @@ class FeaturePipeline:
 
     def _open(self, name: str, spec: str) -> None:
         """Open the encoder of a block; nothing is loaded yet."""
-        modality = modality_of(name)
-        if modality == "poster":
-            self._posters[name] = open_poster_encoder(spec)
-        elif modality == "joint":
-            self._pairs[name] = open_joint_encoder(spec)
+        if modality_of(name) in MEDIA_MODALITIES:
+            self._media.open(name, spec)
         else:
             self._texts[name] = open_text_encoder(spec)
 
@@ -290,7 +269,7 @@ class FeaturePipeline:
         store: FeatureStore,
         progress: Progress,
         *,
-        into: tuple[dict[str, Block], dict[str, TokenBlock]],
+        into: Blocks,
     ) -> None:
         """Put what the text encoders make of titles into blocks and token blocks."""
         blocks, tokens = into
@@ -349,8 +328,10 @@ class FeaturePipeline:
             self.credit_votes[f"{VOTES}_{field}"] = CreditVotes(self.config.credits).fit(films, targets)
             self.fitted_on_["graph"] = list(dict.fromkeys([*self.fitted_on_["graph"], *films.ids]))
 
-    def _encoders(self) -> dict[str, Encoder]:
-        return {**self._texts, **self._posters, **self._pairs}
+    def _fingerprints(self) -> dict[str, str]:
+        """Return by block name what changes the vectors of its encoder."""
+        texts = {name: model_of(encoder.fingerprint) for name, encoder in self._texts.items()}
+        return texts | self._media.fingerprints(self.config)
 
     def _reads(self, modality: str) -> bool:
         return modality in self.config.modalities and modality not in self.absent_
@@ -382,6 +363,7 @@ def _voted(field: str, lists: Sequence[Sequence[str]]) -> LabelSpace:
     return LabelSpace.learn(lists, replace(every.config, min_count=MIN_VOTED))
 
 
-def _model_of(encoder: Encoder) -> str:
-    """Return the fingerprint without the precision: vectors of two precisions are near enough for one model."""
-    return encoder.fingerprint.rpartition("-torch.")[0] or encoder.fingerprint
+def _hint(absent: Sequence[str]) -> str:
+    """Return which options name the files of modalities that no title has."""
+    given = [("posters", "poster" in absent), ("trailers", bool(set(absent) & set(SHOT_MODALITIES)))]
+    return "".join(f"; {what} are given by --{what}" for what, is_absent in given if is_absent)

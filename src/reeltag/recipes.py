@@ -16,6 +16,9 @@ from reeltag.encoders import (
     open_text_encoder,
 )
 from reeltag.encoders.ocr import open_ocr_engine
+from reeltag.encoders.trailers import open_shot_expert
+from reeltag.encoders.trailers.contract import SHOT_MODALITIES, ShotExpert
+from reeltag.encoders.trailers.shots import ShotConfig
 from reeltag.errors import ConfigError, shown
 from reeltag.graph.credits import CreditConfig
 from reeltag.graph.link_credits import LinkCreditConfig
@@ -23,13 +26,14 @@ from reeltag.graph.presets import film_preset
 from reeltag.labels import LabelConfig
 from reeltag.models import MODELS
 from reeltag.models.clusters import XMLC_PUBLISHED
+from reeltag.models.gating import GATING_PUBLISHED
 from reeltag.models.poster import POSTER_PUBLISHED
 from reeltag.selftraining import SelfTrainingConfig
 from reeltag.splits import SplitConfig
 
-MODALITIES = ("plot", "title", "year", "credits", "poster", "poster_text", "joint", "fields")
+MODALITIES = ("plot", "title", "year", "credits", "poster", "poster_text", "joint", "fields", *SHOT_MODALITIES)
 READ_BY_DEFAULT = ("plot", "title", "year", "credits", "poster")
-TOKEN_MODALITIES = ("plot", "title", "poster", "poster_text")
+TOKEN_MODALITIES = ("plot", "title", "poster", "poster_text", *SHOT_MODALITIES)
 CREDIT_FEATURES = ("profile", "links", "sum", "standing", "people", "votes")
 
 
@@ -39,8 +43,9 @@ class FeatureConfig:
 
     Attributes:
         modalities: Any of ``plot``, ``title``, ``year``, ``credits``, ``poster``, ``poster_text`` (the words on the
-            poster), ``joint`` (poster and plot read together) and ``fields`` (list fields taken as given), the last
-            three only when asked for; a modality that no training title has is left out of the model, and said so.
+            poster), ``joint`` (poster and plot read together), ``fields`` (list fields taken as given), and of the
+            trailer ``image`` (what its pictures show), ``scene`` (where it plays), ``motion`` and ``audio``; all after
+            ``poster`` only when asked for. A modality that no training title has is left out of the model, and said so.
         fields: List fields that ``fields`` reads, such as ``genres`` when tags are learned; never the learned one.
         plot_encoders: How plots (plot and outline joined) are read: ``tfidf``, ``minilm``, ``sentence:MODEL``,
             ``transformer:MODEL``.
@@ -50,11 +55,19 @@ class FeatureConfig:
             not ``tfidf``.
         ocr_engine: What finds them: ``rapidocr``, ``tesserocr``, ``vision:MODEL``.
         tokens: Modalities whose encoders give one vector per patch or word piece in place of one per title, where they
-            can (``onnx``, ``clip``; ``minilm``, ``sentence``, ``transformer``), for models that read tokens.
+            can (``onnx``, ``clip``; ``minilm``, ``sentence``, ``transformer``), and modalities of the trailer that are
+            to be read shot by shot, for models that read tokens. Else a trailer is the mean of its shots.
         patch_grid: Patches along a side of a poster at most; finer ones are averaged.
         token_limit: Word pieces of a text that are read.
         joint_encoders: How poster and plot are read together: ``blip:MODEL``, ``bridgetower:MODEL``; a title that
             lacks one of the two lacks ``joint``.
+        image_encoders: How the pictures of a trailer are read: ``descriptors``, ``onnx:FOLDER``, ``clip:MODEL``,
+            ``transformer:MODEL``.
+        scene_encoders: The same by models that know places.
+        motion_encoders: How its motion is read: ``flow``, ``video:MODEL``.
+        audio_encoders: How its sound is read: ``spectral``, ``onnx:FOLDER``, ``ast:MODEL``, ``clap:MODEL``.
+        shots: How a trailer is cut into shots, and what of them is read.
+        shot_limit: Shots of a trailer that are read as tokens; of more, so many that are spread over it.
         credit_features: How credits are read: ``profile`` (leave-one-out counts), ``links`` (cross-fitted scores of
             an embedding), ``sum`` (sum of the vectors of an embedding, equation 4 of IDKG; in-sample, and not IDKG's
             TransH of 200 dimensions trained with SGD but the embedding of ``links``), ``standing`` (how many people
@@ -79,6 +92,12 @@ class FeatureConfig:
     patch_grid: int = 7
     token_limit: int = 64
     joint_encoders: tuple[str, ...] = ()
+    image_encoders: tuple[str, ...] = ("descriptors",)
+    scene_encoders: tuple[str, ...] = ()
+    motion_encoders: tuple[str, ...] = ("flow",)
+    audio_encoders: tuple[str, ...] = ("spectral",)
+    shots: ShotConfig = field(default_factory=ShotConfig)
+    shot_limit: int = 128
     credit_features: tuple[str, ...] = ("profile",)
     vote_fields: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
@@ -97,7 +116,7 @@ class FeatureConfig:
         if not self.credit_features or len(set(self.credit_features)) < len(self.credit_features):
             got = ", ".join(self.credit_features) or "none"
             raise ConfigError(f"FeatureConfig.credit_features must name one or more, each once; got {got}")
-        for modality in ("plot", "title", "poster", "poster_text", "joint"):
+        for modality in ("plot", "title", "poster", "poster_text", "joint", *SHOT_MODALITIES):
             names = [name.partition(".")[2] for name, _ in self.encoders_of(modality)]  # an unknown one is named here
             if modality in self.modalities and not names:
                 raise ConfigError(f"FeatureConfig.{modality}_encoders must name at least one encoder")
@@ -117,6 +136,7 @@ class FeatureConfig:
             check_choice("FeatureConfig", "tokens", modality, TOKEN_MODALITIES)
         check_range("FeatureConfig", "patch_grid", self.patch_grid, 1, 64)
         check_range("FeatureConfig", "token_limit", self.token_limit, 1, 4096)
+        check_range("FeatureConfig", "shot_limit", self.shot_limit, 1, 4096)
         if "tfidf" in self.poster_text_encoders:
             raise ConfigError(
                 "FeatureConfig.poster_text_encoders must be pre-trained (minilm, sentence:MODEL, transformer:MODEL); "
@@ -127,7 +147,7 @@ class FeatureConfig:
 
     def encoders_of(self, modality: str) -> list[tuple[str, str]]:
         """Return (block name, encoder specification) of every block that an encoder makes of a modality."""
-        opened: list[tuple[TextEncoder | PosterEncoder | JointEncoder, str]] = []
+        opened: list[tuple[TextEncoder | PosterEncoder | JointEncoder | ShotExpert, str]] = []
         texts = {"plot": self.plot_encoders, "title": self.title_encoders, "poster_text": self.poster_text_encoders}
         if modality in texts:
             specs = texts[modality]
@@ -136,7 +156,17 @@ class FeatureConfig:
             opened += [(open_poster_encoder(spec), spec) for spec in self.poster_encoders]
         elif modality == "joint":
             opened += [(open_joint_encoder(spec), spec) for spec in self.joint_encoders]
+        elif modality in SHOT_MODALITIES:
+            opened += [(open_shot_expert(modality, spec), spec) for spec in self._shot_specs(modality)]
         return [(f"{modality}.{encoder.name}", spec) for encoder, spec in opened]
+
+    def _shot_specs(self, modality: str) -> tuple[str, ...]:
+        return {
+            "image": self.image_encoders,
+            "scene": self.scene_encoders,
+            "motion": self.motion_encoders,
+            "audio": self.audio_encoders,
+        }[modality]
 
 
 def reads_tokens(model: str) -> bool:
@@ -234,6 +264,10 @@ _IN_SAMPLE = FeatureConfig(
     links=LinkCreditConfig(embedding=replace(film_preset(), scorer_settings={"dim": 100})),  # 200 numbers an entity
 )
 _ON_POSTERS = FeatureConfig(modalities=("poster", "poster_text"), tokens=("poster", "poster_text"))
+# what can be seen and heard of trailers without a download, shot by shot; --scene-encoder adds where they play
+_SEEN_AND_HEARD = ("image", "motion", "audio")
+_WITH_TRAILERS = FeatureConfig(modalities=(*READ_BY_DEFAULT, *_SEEN_AND_HEARD), tokens=_SEEN_AND_HEARD)
+_ON_TRAILERS = FeatureConfig(modalities=_SEEN_AND_HEARD, tokens=_SEEN_AND_HEARD)
 # votes read label by label, and genres of far more films than have tags
 _VOTES = FeatureConfig(
     modalities=("plot", "title", "year", "credits"),
@@ -263,6 +297,10 @@ RECIPES: dict[str, Recipe] = {
         model_settings=XMLC_PUBLISHED,
         labels=_TAGS,
         features=_PLOTS,  # BERT where the user has it: --plot-encoder transformer:MODEL
+    ),
+    "trailer": Recipe(name="trailer", model="gating", features=_WITH_TRAILERS),
+    "trailer-published": Recipe(
+        name="trailer-published", model="gating", model_settings=GATING_PUBLISHED, features=_ON_TRAILERS
     ),
     "mmgatbt": Recipe(name="mmgatbt", model="mmgatbt", features=FeatureConfig(credit_features=("profile", "people"))),
 }

@@ -73,8 +73,11 @@ def survey(catalogue: Catalogue, labels_field: str = "genres") -> Survey:
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
     splits = _split_names(catalogue)
     posters = catalogue.posters.present(catalogue.ids)
-    masks = {name: _filled(catalogue.frame[name]) for name in catalogue.frame.columns if name not in ("id", "poster")}
+    others = [name for name in catalogue.frame.columns if name not in ("id", "poster", "trailer")]
+    masks = {name: _filled(catalogue.frame[name]) for name in others}
     masks["poster"] = pl.Series(posters)
+    if catalogue.trailers.paths:
+        masks["trailer"] = pl.Series(catalogue.trailers.present(catalogue.ids))
     present = {
         name: Presence(all=int(mask.sum()), splits={s: int((mask & (splits == s)).sum()) for s in _used(splits)})
         for name, mask in masks.items()
@@ -122,10 +125,10 @@ def _notes(catalogue: Catalogue, labels_field: str, counts: dict[str, int], spli
         notes.append("no split column: training splits the titles itself, near-same titles kept together")
     elif (splits == _UNASSIGNED).any():
         notes.append(f"titles without a split, which count as background: {int((splits == _UNASSIGNED).sum()):,}")
-    missing = catalogue.posters.problems()
-    if missing:
-        shown = "; ".join(f"{p.rule}: {p.value}" for p in missing[:_SHOWN_PROBLEMS])
-        notes.append(f"poster files that are missing and count as absent: {len(missing):,} ({shown})")
+    for medium, missing in (("poster", catalogue.posters.problems()), ("trailer", catalogue.trailers.problems())):
+        if missing:
+            shown = "; ".join(f"{p.rule}: {p.value}" for p in missing[:_SHOWN_PROBLEMS])
+            notes.append(f"{medium} files that are missing and count as absent: {len(missing):,} ({shown})")
     singletons = int(np.sum(np.array(list(counts.values()), np.int64) == 1))
     if singletons:
         notes.append(f"labels on one title only, which cannot be learned: {singletons:,}")
