@@ -47,7 +47,7 @@ def _command(name: str, command: Any) -> Iterator[str]:
     yield f"```\nreeltag {' '.join([name, *words, '[OPTIONS]'])}\n```\n"
     yield "| | | default |\n|---|---|---|"
     for parameter in arguments:
-        yield f"| `{parameter.name.upper()}` | {_cell(parameter.help)} | required |"
+        yield f"| `{parameter.name.upper()}` | {_cell(parameter.help)} | {'required' if parameter.required else ''} |"
     for parameter in options:
         names = "` `".join([*parameter.opts, *parameter.secondary_opts])
         yield f"| `{names}` | {_cell(parameter.help)} | {_default(parameter)} |"

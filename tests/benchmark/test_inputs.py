@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from reeltag.benchmark import BENCHMARKS, Entry
 from reeltag.benchmark.inputs import Inputs
 from reeltag.benchmark.protocols import partition
-from reeltag.catalogue import Catalogue
+from reeltag.catalogue import Catalogue, TrailerFiles
+from reeltag.encoders.trailers.contract import SHOT_MODALITIES
+from reeltag.encoders.trailers.shots import ShotConfig
 from reeltag.errors import FeatureError
 from reeltag.features import Features
 from reeltag.graph.link_credits import SumCredits
@@ -124,8 +127,6 @@ def test_a_catalogue_without_credits(tmp_path: Path) -> None:
 
 
 def test_an_entry_that_has_nothing_to_read(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     of = inputs(tmp_path, features=replace(FEATURES, modalities=("credits",)))
     with pytest.raises(FeatureError, match="entry 'IDKG - AT - G-CACL - KG': no title has anything that it reads"):
         read(of, WITHOUT)
@@ -152,8 +153,6 @@ def test_what_a_run_depends_on(tmp_path: Path) -> None:
 
 
 def test_settings_newer_than_kept_runs_are_told_where_they_are_not_empty(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     plain, named = inputs(tmp_path), replace(GMU, reads=("plot", "credits"))
     for found in (GMU, named):
         assert not {"vote_fields", "fields"} & set(plain.describe(found)["features"])  # type: ignore[call-overload]
@@ -163,9 +162,33 @@ def test_settings_newer_than_kept_runs_are_told_where_they_are_not_empty(tmp_pat
     assert votes.describe(replace(GMU, reads=("plot",))) == plain.describe(replace(GMU, reads=("plot",)))
 
 
-def test_rows_that_have_nothing_to_learn_from_say_so(tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_trailers_count_for_the_entries_that_read_them(tmp_path: Path) -> None:
+    of_trailers = {*(f"{modality}_encoders" for modality in SHOT_MODALITIES), "shots", "shot_limit"}
+    plain = inputs(tmp_path)
+    for found in (GMU, IDKG, WITHOUT, BLIP):
+        assert not of_trailers & set(plain.describe(found)["features"])  # type: ignore[call-overload]
+    with_motion = replace(FEATURES, modalities=(*FEATURES.modalities, "motion"))
+    some = replace(sample(), trailers=TrailerFiles(paths={"t001": tmp_path / "t001.mp4"}))
+    (tmp_path / "t001.mp4").touch()
+    for found, named in ((GMU, False), (replace(GMU, reads=("motion",)), True)):
+        told = inputs(tmp_path, features=with_motion).describe(found)["features"]
+        assert told["motion_encoders"] == ["flow"]  # type: ignore[index]
+        assert ("image_encoders" in told) != named  # type: ignore[operator]
+        assert "shot_limit" not in told  # type: ignore[operator]
+        cut = replace(with_motion, shots=ShotConfig(side=64))
+        assert inputs(tmp_path, features=cut).describe(found)["features"] != told
+        there = inputs(tmp_path, some, features=with_motion).describe(found)
+        assert there["content"] != inputs(tmp_path, features=with_motion).describe(found)["content"]
+    assert inputs(tmp_path, some).describe(GMU) == plain.describe(GMU)
+    tokens = replace(with_motion, tokens=("motion",))
+    reader = replace(GMU, reads=("motion",), tokens=True)
+    told = inputs(tmp_path, features=tokens).describe(reader)["features"]
+    assert (told["shot_limit"], "token_limit" in told) == (128, False)  # type: ignore[index, operator]
+    words = replace(GMU, reads=("plot",))
+    assert inputs(tmp_path, features=with_motion).describe(words) == plain.describe(words)
 
+
+def test_rows_that_have_nothing_to_learn_from_say_so(tmp_path: Path) -> None:
     nothing = "not run: nothing that it reads is there"
     of = inputs(tmp_path, features=replace(FEATURES, modalities=("credits",)))
     assert (of.lacks(WITHOUT), of.lacks(IDKG), of.lacks(COMPLEX)) == (nothing, "", "")
@@ -178,8 +201,6 @@ def test_rows_that_have_nothing_to_learn_from_say_so(tmp_path: Path) -> None:
 
 
 def test_a_run_depends_on_the_seed_of_its_graph_alone(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     of = inputs(tmp_path)
     other = inputs(tmp_path, splits=replace(of.config.splits, seed=7))
     assert of.describe(GMU) == other.describe(GMU)

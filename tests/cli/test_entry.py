@@ -25,10 +25,15 @@ COMMANDS = (
     "add-label",
     "finetune",
     "ocr",
+    "shots",
+    "similar",
+    "subgenres",
+    "index",
     "suggest",
     "simulate",
     "graph",
     "benchmark",
+    "map",
 )
 
 

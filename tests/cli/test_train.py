@@ -125,8 +125,8 @@ def test_mistakes(reeltag: Commands) -> None:
         (("--set", "labels.min_count=many"), "recipe.labels.min_count: must be of type int; got 'many'"),
         (("--set", "model=svm"), f"Recipe.model must be one of {', '.join(MODELS)}; got 'svm'"),
         (("--modalities", "plot,smell"),
-         "FeatureConfig.modalities must be one of plot, title, year, credits, poster, poster_text, joint, fields; got "
-         "'smell'"),
+         "FeatureConfig.modalities must be one of plot, title, year, credits, poster, poster_text, joint, fields, "
+         "image, scene, motion, audio; got 'smell'"),
         (("--plot-encoder", "bert"), "text encoder 'bert' is unknown; known: tfidf, minilm, sentence:MODEL, "
          "transformer:MODEL (MODEL: a local folder or a name on the hub)"),
         (("--poster-encoder", "onnx"), "poster encoder 'onnx' is unknown; known: descriptors, onnx:FOLDER, clip:MODEL "

@@ -24,6 +24,7 @@ from reeltag.benchmark.variants import engine_missing, varied
 from reeltag.catalogue import Catalogue
 from reeltag.config import to_json
 from reeltag.encoders.store import FeatureStore
+from reeltag.encoders.trailers.contract import SHOT_MODALITIES
 from reeltag.errors import FeatureError
 from reeltag.features import Block, Features, modality_of
 from reeltag.files import atomic_folder
@@ -37,7 +38,9 @@ PROFILE, SUM, VOTES = "credits.profile", "credits.sum", "credits.votes"
 _JOINT, _WORDS = "joint", "poster_text"
 _NEWER = ("vote_fields", "fields")  # settings newer than kept runs, told where they are not empty
 # settings that only entries which name their modalities depend on
-_NAMED_ONLY = ("poster_text_encoders", "ocr_engine", "tokens", "patch_grid", "token_limit")
+_NAMED_ONLY = ("poster_text_encoders", "ocr_engine", "tokens", "patch_grid", "token_limit", "shot_limit")
+# settings that only entries which read trailers depend on
+_OF_TRAILERS = (*(f"{modality}_encoders" for modality in SHOT_MODALITIES), "shots", "shot_limit")
 
 
 class Inputs:
@@ -68,13 +71,14 @@ class Inputs:
         self._catalogue, self._folder, self._progress = catalogue, folder, progress
         self._store = FeatureStore(cache)
         self._rows = part.rows
-        self._contents: dict[bool, str] = {}  # by whether posters are read
+        self._contents: dict[tuple[bool, bool], str] = {}  # by whether posters, and trailers, are read
         self._pipelines: dict[bool, FeaturePipeline] = {}  # by whether tokens are read
         self._base: dict[bool, Features] = {}
         self._varied: dict[tuple[Variant, bool], Features] = {}
         self._sums: dict[str, tuple[Block, npt.NDArray[np.float32]]] = {}  # scorer -> sums, label vectors
         self.fingerprint = catalogue.fingerprint()
-        self._content = self._content_with(bool({"poster", _JOINT} & set(config.features.modalities)))
+        read = set(config.features.modalities)
+        self._content = self._content_with(bool({"poster", _JOINT} & read), bool({*SHOT_MODALITIES} & read))
 
     def why_not(self, entry: Entry) -> str:
         """Return why an entry cannot be run here; "" when it can."""
@@ -102,7 +106,8 @@ class Inputs:
         """Return everything that the features of an entry depend on, as JSON values."""
         content = self._content
         if entry.reads:
-            content = self._content_with(bool({"poster", _WORDS} & set(self._read(entry))))
+            read = set(self._read(entry))
+            content = self._content_with(bool({"poster", _WORDS} & read), bool({*SHOT_MODALITIES} & read))
         reads: dict[str, object] = {
             "content": content,
             "protocol": self.part.protocol,
@@ -209,19 +214,21 @@ class Inputs:
         wanted |= {"credit_features", "credits", "links", "vote_fields"} if "credits" in read else set()
         wanted |= {"fields"} if "fields" in read else set()
         wanted |= {"patch_grid"} if "poster" in tokens else set()
-        wanted |= {"token_limit"} if set(tokens) - {"poster"} else set()
+        wanted |= {"token_limit"} if set(tokens) - {"poster", *SHOT_MODALITIES} else set()
+        wanted |= {"shots"} if set(read) & set(SHOT_MODALITIES) else set()
+        wanted |= {"shot_limit"} if set(tokens) & set(SHOT_MODALITIES) else set()
         told = {name: value for name, value in _without_newer(config).items() if name in wanted}
         return {"modalities": list(read), "tokens": tokens, **told}
 
-    def _content_with(self, posters: bool) -> str:
-        """Return a hash of the titles and their roles; of which ones have a poster, too, where posters are read."""
-        if posters not in self._contents:
+    def _content_with(self, posters: bool, trailers: bool) -> str:
+        """Return a hash of titles and roles; of which titles have a poster, or a trailer, too, where it is read."""
+        if (posters, trailers) not in self._contents:
             there = ""
-            if posters:
-                present = self._catalogue.posters.present(self._catalogue.ids)
-                there = hashlib.sha256(present.tobytes()).hexdigest()[:8]
-            self._contents[posters] = f"{self.fingerprint}-{there}-{self.part.digest()}"
-        return self._contents[posters]
+            for place, is_read in ((self._catalogue.posters, posters), (self._catalogue.trailers, trailers)):
+                if is_read:
+                    there += hashlib.sha256(place.present(self._catalogue.ids).tobytes()).hexdigest()[:8]
+            self._contents[posters, trailers] = f"{self.fingerprint}-{there}-{self.part.digest()}"
+        return self._contents[posters, trailers]
 
     def _credits(self, entry: Entry) -> str:
         if not entry.reads_credits:
@@ -308,8 +315,11 @@ def digest(data: object) -> str:
 
 
 def _without_newer(config: FeatureConfig) -> dict[str, Any]:
-    """Return settings as JSON values, without those that kept runs did not know yet and that are empty."""
-    return {name: value for name, value in to_json(config).items() if value or name not in _NEWER}
+    """Return settings as JSON values, without those that kept runs did not know yet and that are empty or of no use."""
+    told = {name: value for name, value in to_json(config).items() if value or name not in _NEWER}
+    if set(config.modalities) & set(SHOT_MODALITIES):
+        return told
+    return {name: value for name, value in told.items() if name not in _OF_TRAILERS}
 
 
 def _feature_config(config: BenchmarkConfig) -> FeatureConfig:

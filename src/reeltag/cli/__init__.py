@@ -16,7 +16,12 @@ from reeltag.cli.evaluate import evaluate
 from reeltag.cli.explain import explain
 from reeltag.cli.finetune import finetune
 from reeltag.cli.graph import graph
+from reeltag.cli.index import index
+from reeltag.cli.map import map_titles
 from reeltag.cli.ocr import ocr
+from reeltag.cli.shots import shots
+from reeltag.cli.similar import similar
+from reeltag.cli.subgenres import subgenres
 from reeltag.cli.suggest import simulate, suggest
 from reeltag.cli.tag import tag
 from reeltag.cli.train import train
@@ -41,11 +46,16 @@ for command in (
     add_label,
     finetune,
     ocr,
+    shots,
+    similar,
+    subgenres,
+    index,
     suggest,
     simulate,
     benchmark,
 ):
     app.command()(command)
+app.command("map")(map_titles)
 app.add_typer(graph)
 
 

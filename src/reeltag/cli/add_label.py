@@ -16,6 +16,7 @@ from reeltag.cli.options import (
     Separator,
     SkipBad,
     TaggerPath,
+    TrailerPaths,
     read_catalogue,
 )
 from reeltag.cli.show import figure, percent, progress_bar, say, say_json, table
@@ -72,6 +73,7 @@ def add_label(
     ] = None,
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     skip_bad: SkipBad = None,
     cache: CachePath = None,
@@ -94,6 +96,7 @@ def add_label(
         catalogue,
         maps=maps,
         posters=posters,
+        trailers=trailers,
         separator=separator,
         skip_bad=skip_bad,
         label_field=from_field or config.field,

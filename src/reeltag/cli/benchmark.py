@@ -17,6 +17,7 @@ from reeltag.cli.options import (
     PosterPaths,
     Separator,
     SkipBad,
+    TrailerPaths,
     read_catalogue,
 )
 from reeltag.cli.show import progress_bar, say, say_json, table
@@ -129,6 +130,7 @@ def benchmark(
     list_all: Annotated[bool, typer.Option("--list", help="List benchmarks and their entries, and exit.")] = False,
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     skip_bad: SkipBad = None,
     cache: CachePath = None,
@@ -171,7 +173,13 @@ def benchmark(
         (reference,) = chosen.select([against])
         chosen = replace(chosen, reference=reference.label)
     films = read_catalogue(
-        catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=config.labels.field
+        catalogue,
+        maps=maps,
+        posters=posters,
+        trailers=trailers,
+        separator=separator,
+        skip_bad=skip_bad,
+        label_field=config.labels.field,
     )
     command = shlex.join(["reeltag", *sys.argv[1:]])
     with progress_bar() as progress:

@@ -14,6 +14,7 @@ from reeltag.cli.options import (
     PosterPaths,
     Separator,
     SkipBad,
+    TrailerPaths,
     read_catalogue,
 )
 from reeltag.cli.show import percent, progress_bar, say, say_json, table
@@ -30,6 +31,7 @@ def check(
     labels: Annotated[str, typer.Option(help="List field that holds the labels.")] = "genres",
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     skip_bad: SkipBad = None,
     tagger: Annotated[
@@ -44,7 +46,13 @@ def check(
     from reeltag.survey import survey
 
     films = read_catalogue(
-        catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=labels
+        catalogue,
+        maps=maps,
+        posters=posters,
+        trailers=trailers,
+        separator=separator,
+        skip_bad=skip_bad,
+        label_field=labels,
     )
     found = survey(films, labels)
     report = _audited(films, labels, tagger) if audit else None

@@ -16,6 +16,7 @@ from reeltag.cli.options import (
     Separator,
     SkipBad,
     TaggerPath,
+    TrailerPaths,
     read_catalogue,
 )
 from reeltag.cli.show import beside, figure, progress_bar, say, table
@@ -45,6 +46,7 @@ def evaluate(
     ] = None,
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     skip_bad: SkipBad = None,
     cache: CachePath = None,
@@ -61,6 +63,7 @@ def evaluate(
         catalogue,
         maps=maps,
         posters=posters,
+        trailers=trailers,
         separator=separator,
         skip_bad=skip_bad,
         label_field=trained.labels.config.field,

@@ -14,6 +14,7 @@ from reeltag.cli.options import (
     PosterPaths,
     Separator,
     TaggerPath,
+    TrailerPaths,
     read_catalogue,
 )
 from reeltag.cli.show import say, say_json, table
@@ -40,6 +41,7 @@ def explain(
     ] = None,
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     cache: CachePath = None,
     as_json: AsJson = False,
@@ -54,7 +56,7 @@ def explain(
     path = catalogue or Path(trained.fitted.data["source"])
     if catalogue is None and not path.exists():
         raise CatalogueError(f"{path}: the catalogue this tagger was trained on is not there; give --catalogue")
-    films = read_catalogue(path, maps=maps, posters=posters, separator=separator)
+    films = read_catalogue(path, maps=maps, posters=posters, trailers=trailers, separator=separator)
     explanation = trained.explain(films, title_id, n_neighbours=neighbours)
     if html is not None:
         with atomic_file(html) as temporary:

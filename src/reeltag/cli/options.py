@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from reeltag.catalogue import Catalogue
+    from reeltag.catalogue.posters import Posters
 
 CataloguePath = Annotated[
     Path,
@@ -24,6 +25,14 @@ PosterPaths = Annotated[
     typer.Option(
         "--posters",
         help="Folder of images named by id, or Parquet files with id and image. Repeatable.",
+        show_default=False,
+    ),
+]
+TrailerPaths = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trailers",
+        help="Folder of videos named by id (ID.mp4, ID-trailer.mkv), or such videos. Repeatable.",
         show_default=False,
     ),
 ]
@@ -46,6 +55,7 @@ def read_catalogue(
     *,
     maps: list[str] | None = None,
     posters: list[Path] | None = None,
+    trailers: list[Path] | None = None,
     separator: str = "|",
     skip_bad: Path | None = None,
     label_field: str = "genres",
@@ -57,6 +67,7 @@ def read_catalogue(
     options = ReadOptions(
         mapping=ColumnMapping.parse(maps or [], label_fields=extra),
         posters=tuple(_expanded(posters or [])),
+        trailers=tuple(_expanded(trailers or [])),
         list_separator=separator,
         skip_bad=skip_bad is not None,
     )
@@ -64,6 +75,13 @@ def read_catalogue(
     if skip_bad is not None:
         write_rejects(catalogue, skip_bad)
     return catalogue
+
+
+def read_posters(places: list[Path] | None) -> Posters | None:
+    """Open the posters that ``--posters`` names, for titles that are read from no catalogue; None without any."""
+    from reeltag.catalogue.posters import open_posters
+
+    return open_posters(_expanded(places)) if places else None
 
 
 def write_rejects(catalogue: Catalogue, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from reeltag.progress import Progress
+
+_SHOWN_TRAILERS = 5
 
 
 def console() -> Console:
@@ -55,6 +57,15 @@ def table(title: str, headers: Sequence[str], rows: Sequence[Sequence[object]], 
     page = console()
     page.print(Text(title, style="bold"), soft_wrap=True)
     page.print(drawn)
+
+
+def say_unreadable(trailers: Mapping[str, str]) -> None:
+    """Print which trailers could not be read and why, by title; nothing when all could."""
+    if trailers:
+        shown = "; ".join(f"{title_id} ({reason})" for title_id, reason in list(trailers.items())[:_SHOWN_TRAILERS])
+        more = f"; and {len(trailers) - _SHOWN_TRAILERS:,} more" if len(trailers) > _SHOWN_TRAILERS else ""
+        what = "1 trailer" if len(trailers) == 1 else f"{len(trailers):,} trailers"
+        say(f"{what} could not be read: {shown}{more}")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from reeltag.cli.options import (
     Separator,
     SkipBad,
     TaggerPath,
+    TrailerPaths,
     read_catalogue,
 )
 from reeltag.cli.show import figure, progress_bar, say, say_json, table
@@ -47,6 +48,7 @@ def suggest(
     seed: Annotated[int, typer.Option(min=0, help="Of choices at random.")] = 0,
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     skip_bad: SkipBad = None,
     cache: CachePath = None,
@@ -65,6 +67,7 @@ def suggest(
         catalogue,
         maps=maps,
         posters=posters,
+        trailers=trailers,
         separator=separator,
         skip_bad=skip_bad,
         label_field=trained.labels.config.field,
@@ -120,6 +123,7 @@ def simulate(
     ] = None,
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     skip_bad: SkipBad = None,
     cache: CachePath = None,
@@ -141,7 +145,13 @@ def simulate(
     )
     chosen = build_recipe(recipe, labels=labels, modalities=modalities, settings=settings)
     films = read_catalogue(
-        catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=chosen.labels.field
+        catalogue,
+        maps=maps,
+        posters=posters,
+        trailers=trailers,
+        separator=separator,
+        skip_bad=skip_bad,
+        label_field=chosen.labels.field,
     )
     with progress_bar() as progress:
         curves = room.simulate(films, chosen, out, config, cache=cache, progress=progress)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +16,10 @@ from reeltag.cli.options import (
     Separator,
     SkipBad,
     TaggerPath,
+    TrailerPaths,
     read_catalogue,
 )
-from reeltag.cli.show import progress_bar, say, say_json, table
+from reeltag.cli.show import progress_bar, say, say_json, say_unreadable, table
 
 if TYPE_CHECKING:
     from reeltag.predictions import Predictions
@@ -42,6 +43,7 @@ def tag(
     ] = True,
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     skip_bad: SkipBad = None,
     cache: CachePath = None,
@@ -54,18 +56,27 @@ def tag(
     if out is not None:
         check_suffix(out)
     trained = Tagger.from_pretrained(tagger, cache=cache)
-    films = read_catalogue(catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad)
+    films = read_catalogue(
+        catalogue, maps=maps, posters=posters, trailers=trailers, separator=separator, skip_bad=skip_bad
+    )
     with progress_bar() as progress:
         predictions = trained.tag(films, evidence=evidence, rule=rule, progress=progress)
     n_abstained = int(predictions.abstained.sum())
     if out is not None:
         predictions.write(out)
+    unreadable = trained.fitted.pipeline.unreadable_trailers
     if as_json:
-        summary = {"n_titles": len(predictions), "n_abstained": n_abstained, "out": str(out) if out else None}
+        summary: dict[str, Any] = {
+            "n_titles": len(predictions),
+            "n_abstained": n_abstained,
+            "out": str(out) if out else None,
+        }
+        summary |= {"unreadable_trailers": unreadable} if unreadable else {}
         say_json(summary if out else summary | {"titles": predictions.to_frame().to_dicts()})
         return
     show_predictions(predictions, _SHOWN_TITLES)
     say(f"{len(predictions):,} titles tagged; no label above its threshold for {n_abstained:,}")
+    say_unreadable(unreadable)
     if out is not None:
         say(f"written to {out}")
 

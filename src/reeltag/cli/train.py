@@ -17,12 +17,14 @@ from reeltag.cli.options import (
     PosterPaths,
     Separator,
     SkipBad,
+    TrailerPaths,
     read_catalogue,
 )
-from reeltag.cli.show import figure, progress_bar, say, say_json
+from reeltag.cli.show import figure, progress_bar, say, say_json, say_unreadable
 
 if TYPE_CHECKING:
     from reeltag.recipes import Recipe
+    from reeltag.tagger import Tagger
 
 
 def train(
@@ -37,8 +39,8 @@ def train(
     modalities: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: plot, title, year, credits, poster, poster_text, joint, fields (default: all but "
-            "the last three).",
+            help="Comma-separated: plot, title, year, credits, poster, poster_text, joint, fields; of the trailer "
+            "image, scene, motion, audio (default: the first five).",
             show_default=False,
         ),
     ] = None,
@@ -69,6 +71,36 @@ def train(
             show_default=False,
         ),
     ] = None,
+    image_encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Read the pictures of trailers too (modality image): descriptors, onnx:FOLDER, clip:MODEL or "
+            "transformer:MODEL. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    scene_encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Read the scenes of trailers too (modality scene): as for --image-encoder. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    motion_encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Read the motion of trailers too (modality motion): flow or video:MODEL. Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    audio_encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Read the sound of trailers too (modality audio): spectral, onnx:FOLDER, ast:MODEL or clap:MODEL. "
+            "Repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     unlabelled: Annotated[
         int | None,
         typer.Option(
@@ -87,6 +119,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Same seed and catalogue, same tagger.")] = 0,
     maps: Maps = None,
     posters: PosterPaths = None,
+    trailers: TrailerPaths = None,
     separator: Separator = "|",
     skip_bad: SkipBad = None,
     cache: CachePath = None,
@@ -101,6 +134,7 @@ def train(
     if unlabelled is not None:
         settings = [f"self_training.titles={unlabelled}", *(settings or [])]
     encoders = {"plot": plot_encoder, "poster": poster_encoder, "joint": joint_encoder}
+    encoders |= {"image": image_encoder, "scene": scene_encoder, "motion": motion_encoder, "audio": audio_encoder}
     chosen = build_recipe(
         recipe,
         labels=labels,
@@ -111,7 +145,13 @@ def train(
         settings=settings,
     )
     films = read_catalogue(
-        catalogue, maps=maps, posters=posters, separator=separator, skip_bad=skip_bad, label_field=chosen.labels.field
+        catalogue,
+        maps=maps,
+        posters=posters,
+        trailers=trailers,
+        separator=separator,
+        skip_bad=skip_bad,
+        label_field=chosen.labels.field,
     )
     check_destination(out)
     tagger = Tagger(chosen, seed=seed, cache=cache)
@@ -137,28 +177,37 @@ def train(
     }
     rounds = tagger.fitted.history.get(SELF_TRAINING, [])
     notes = list(getattr(tagger.fitted.model, "notes", tuple)())
-    summary |= {name: told for name, told in (("self_training", rounds), ("notes", notes)) if told}
+    unreadable = tagger.fitted.pipeline.unreadable_trailers
+    more = (("self_training", rounds), ("notes", notes), ("unreadable_trailers", unreadable))
+    summary |= {name: told for name, told in more if told}
     if as_json:
         say_json(summary)
         return
-    titles = summary["titles"]
+    _show_trained(tagger, summary)
+    say(f"saved to {out}\nnext: reeltag evaluate {out} {catalogue}")
+
+
+def _show_trained(tagger: Tagger, summary: Mapping[str, Any]) -> None:
+    """Print what a tagger has learned, from what, and how well."""
+    titles, chosen, pipeline, found = summary["titles"], tagger.recipe, tagger.fitted.pipeline, summary["validation"]
     say(f"learned {len(tagger.labels):,} labels of '{chosen.labels.field}' from {titles['train']:,} titles")
     if "graph" in tagger.fitted.fitted_on:
         say(f"credits graph: {titles['graph']:,} titles")
-    for line in [*map(_self_training, rounds), *notes]:
+    rounds = summary.get("self_training", [])
+    for line in [*map(_self_training, rounds), *summary.get("notes", [])]:
         say(line)
     if chosen.self_training.titles and not rounds:
         say("self-training: there is no training or background title without labels")
-    pipeline = tagger.fitted.pipeline
     if "poster" in set(chosen.features.tokens) - set(pipeline.absent_) and not pipeline.patch_encoders:
         say("posters are read whole, as one vector: for patches give --poster-encoder onnx:FOLDER or clip:MODEL")
     if summary["absent_modalities"]:
         say(f"left out, because no training title has them: {', '.join(summary['absent_modalities'])}")
+    say_unreadable(pipeline.unreadable_trailers)
     say(
-        f"validation ({titles['validation']:,} titles, {scores.rule} threshold): micro F1 {figure(scores.micro_f1)}, "
-        f"macro F1 {figure(scores.macro_f1)}, mAP {figure(ranking.mean_average_precision)}, ECE {figure(ranking.ece)}"
+        f"validation ({titles['validation']:,} titles, {found['rule']} threshold): micro F1 "
+        f"{figure(found['micro_f1'])}, macro F1 {figure(found['macro_f1'])}, mAP "
+        f"{figure(found['mean_average_precision'])}, ECE {figure(found['ece'])}"
     )
-    say(f"saved to {out}\nnext: reeltag evaluate {out} {catalogue}")
 
 
 def _self_training(told: Mapping[str, Any]) -> str:
@@ -213,9 +262,15 @@ def build_recipe(
 
 def _put_encoders(features: dict[str, Any], modality: str, specs: list[str], *, asked: bool) -> None:
     """Put the encoders of a modality in; ``asked`` when the modalities were given on the command line."""
-    if asked or modality == "joint":
+    from reeltag.encoders.trailers.contract import SHOT_MODALITIES
+    from reeltag.recipes import READ_BY_DEFAULT
+
+    if asked or modality not in READ_BY_DEFAULT:
         _add_modality(features, modality, f"--{modality}-encoder", asked=asked)
     features[f"{modality}_encoders"] = specs
+    by_shots = set(features["tokens"]) & set(SHOT_MODALITIES)
+    if by_shots and modality in SHOT_MODALITIES and modality not in by_shots:
+        features["tokens"] = [*features["tokens"], modality]  # trailers are read shot by shot
 
 
 def _add_modality(features: dict[str, Any], modality: str, option: str, *, asked: bool) -> None:
