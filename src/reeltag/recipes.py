@@ -298,7 +298,12 @@ RECIPES: dict[str, Recipe] = {
         labels=_TAGS,
         features=_PLOTS,  # BERT where the user has it: --plot-encoder transformer:MODEL
     ),
-    "trailer": Recipe(name="trailer", model="gating", features=_WITH_TRAILERS),
+    "trailer": Recipe(
+        name="trailer",
+        model="gating",
+        model_settings={"join": "star"},  # of up to eight experts there are sixty-four pairs
+        features=_WITH_TRAILERS,
+    ),
     "trailer-published": Recipe(
         name="trailer-published", model="gating", model_settings=GATING_PUBLISHED, features=_ON_TRAILERS
     ),

@@ -178,3 +178,31 @@ def test_settings_are_checked() -> None:
     ):
         with pytest.raises(ConfigError, match=because):
             ClusterConfig(**settings)  # type: ignore[arg-type]
+
+
+def test_of_equally_good_numbers_the_most_stable_groups_are_taken() -> None:
+    """Two far pairs of groups that lie near each other: two clusters fit best, four are as stable."""
+    random = np.random.default_rng(0)
+    centres = np.array([[0, 0, 0], [0, 0.6, 0], [3, 0, 0], [3, 0.6, 0]])
+    vectors = (np.repeat(centres, 80, axis=0) + 0.05 * random.normal(size=(320, 3))).astype(np.float32)
+    assert len(cluster(vectors, ClusterConfig(min_titles=20, slack=0))) == 2
+    found = cluster(vectors, ClusterConfig(min_titles=20, slack=0.1))
+    assert len(found) == 4
+    assert adjusted_rand_score(np.repeat(range(4), 80), found.places) == 1
+    assert len(cluster(vectors, ClusterConfig(min_titles=20, slack=0.1, runs=0))) == 2
+
+
+def test_numbers_that_are_not_stable_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def told(_: object, n_clusters: int, config: ClusterConfig) -> float:
+        asked.append(n_clusters)
+        return {5: 0.2, 4: 0.5, 3: 0.65}[n_clusters]
+
+    monkeypatch.setattr(module, "stability", told)
+    silhouettes = {2: 0.31, 3: 0.30, 4: 0.295, 5: 0.3}
+    vectors = np.zeros((1, 1), np.float32)
+    assert module._number(vectors, silhouettes, ClusterConfig()) == 3
+    assert asked == [5, 4, 3]
+    assert module._number(vectors, silhouettes, ClusterConfig(least_stability=0.7)) == 2
+    assert module._number(vectors, silhouettes | {3: 0.28}, ClusterConfig()) == 2

@@ -62,7 +62,7 @@ def subgenres(
         int | None, typer.Option(help="Titles of a sub-genre at least (default: 30).", show_default=False)
     ] = None,
     clusters: Annotated[
-        int | None, typer.Option(help="Sub-genres of each genre (default: by silhouette).", show_default=False)
+        int | None, typer.Option(help="Sub-genres of each genre (default: as many as are stable).", show_default=False)
     ] = None,
     known_only: Annotated[
         bool, typer.Option("--known-only", help="Leave titles out whose labels are predicted.")

@@ -1,4 +1,4 @@
-"""Clusters of titles in a space: k-means, with their number chosen by silhouette, or the dense groups of HDBSCAN.
+"""Clusters of titles in a space: k-means, as many as are stable, or the dense groups of HDBSCAN.
 
 Distances are Euclidean between unit vectors, which no common part of all titles of a genre can blur. Clusters are
 looked for in a sample of a large genre, along its principal axes; all titles go to the nearest centre, in full width.
@@ -36,7 +36,10 @@ class ClusterConfig:
         method: ``kmeans``, or ``hdbscan``, which leaves titles between dense groups out.
         min_titles: Titles of a cluster at least.
         max_clusters: Clusters of a genre at most, with ``kmeans``.
-        clusters: Their number, with ``kmeans``; chosen by silhouette when None.
+        clusters: Their number, with ``kmeans``; chosen when None: the most whose silhouette is hardly less than the best
+            and whose stability is at least ``least_stability``; without such a number the best silhouette.
+        slack: How much less than the best the silhouette may be.
+        least_stability: Mean adjusted Rand index of subsamples, at least; not asked with fewer than two ``runs``.
         sample: Titles of a genre that centres are learned from.
         runs: Subsamples that stability is measured on; 0 measures none.
         share: Titles of a genre in each of them.
@@ -47,6 +50,8 @@ class ClusterConfig:
     min_titles: int = 30
     max_clusters: int = 12
     clusters: int | None = None
+    slack: float = 0.02
+    least_stability: float = 0.6
     sample: int = 10_000
     runs: int = 8
     share: float = 0.8
@@ -59,6 +64,8 @@ class ClusterConfig:
         check_range(owner, "max_clusters", self.max_clusters, 2, 1_000)
         if self.clusters is not None:
             check_range(owner, "clusters", self.clusters, 2, 1_000)
+        check_range(owner, "slack", self.slack, 0, 2)
+        check_range(owner, "least_stability", self.least_stability, -1, 1)
         check_range(owner, "sample", self.sample, 100, 100_000_000)
         check_range(owner, "runs", self.runs, 0, 1_000)
         check_range(owner, "share", self.share, 0.1, 0.99)
@@ -175,16 +182,27 @@ def _found(sample: Matrix, config: ClusterConfig, n_titles: int) -> Places | Non
         places = _hdbscan(sample, least)
         return places if places.max(initial=-1) >= 1 else None
     most = min(config.max_clusters, n_titles // config.min_titles, len(np.unique(sample, axis=0)))
-    best: tuple[float, Places] | None = None
+    tried: dict[int, tuple[float, Places]] = {}  # by number of clusters: silhouette, and the cluster of every title
     for n_clusters in range(2, most + 1) if config.clusters is None else [min(config.clusters, most)]:
         if n_clusters < 2:
             continue
         places = _kmeans(sample, n_clusters, config.seed).labels_.astype(np.int64)
         small = np.bincount(places, minlength=n_clusters).min() < least
         score = _silhouette(sample, places, config.seed)
-        if (not small or config.clusters is not None) and score is not None and (best is None or score > best[0]):
-            best = score, places
-    return None if best is None else best[1]
+        if (not small or config.clusters is not None) and score is not None:
+            tried[n_clusters] = score, places
+    return tried[_number(sample, {n: score for n, (score, _) in tried.items()}, config)][1] if tried else None
+
+
+def _number(sample: Matrix, silhouettes: dict[int, float], config: ClusterConfig) -> int:
+    """Return the number of clusters to take, of those whose silhouettes are known."""
+    best = max(silhouettes, key=lambda n: silhouettes[n])
+    for n_clusters in sorted(silhouettes, reverse=True) if config.runs > 1 else ():
+        if n_clusters > best and silhouettes[n_clusters] >= silhouettes[best] - config.slack:
+            stable = stability(sample, n_clusters, config)
+            if stable is not None and stable >= config.least_stability:
+                return n_clusters
+    return best
 
 
 def _spread(vectors: Matrix, chosen: Places, found: Places, config: ClusterConfig) -> Clusters:
