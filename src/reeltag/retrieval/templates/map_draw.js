@@ -14,7 +14,7 @@ const SHEETS_KEPT = 40;
 
 const state = {
   x: SPAN / 2, y: SPAN / 2, scale: FIRST_SCALE, // middle of the window in units; pixels per unit
-  colourBy: "label", only: -1, from: 0, to: 0, undated: true,
+  colourBy: groups ? "group" : "label", only: -1, from: 0, to: 0, undated: true,
   selected: -1, over: -1, matches: [],
 };
 const view = { width: 0, height: 0, ratio: 1, left: 0, colours: {}, hues: [], ages: [] };
