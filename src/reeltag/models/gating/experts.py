@@ -13,9 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from reeltag.encoders.trailers.contract import SHOT_MODALITIES
-from reeltag.features import modality_of
 from reeltag.models.dropout import Dropout
+from reeltag.models.gating.shots import are_shots, drawn, seen_shots
 from reeltag.models.layout import Layout, Rows, Tokens
 
 
@@ -40,21 +39,24 @@ class Experts(nn.Module):
         layout: The blocks.
         dim: Width of an expert.
         dropout: Of the inputs.
+        train_shots: Shots of a title that are drawn in training at most; 0 for all.
     """
 
-    def __init__(self, layout: Layout, dim: int, dropout: float = 0.0) -> None:
+    def __init__(self, layout: Layout, dim: int, dropout: float = 0.0, train_shots: int = 0) -> None:
         super().__init__()
         self.maps: Sequence[nn.Linear] = nn.ModuleList(nn.Linear(width, dim) for width in layout.widths)  # type: ignore[assignment]
         self.dropout = Dropout(dropout)
         self.members = [layout.blocks_of(modality) for modality in layout.modalities]
-        names = layout.names[layout.n_vectors :]
-        self.is_shots = [modality_of(name) in SHOT_MODALITIES for name in names]  # of every block of sequences
+        self.is_shots, self.train_shots = are_shots(layout), train_shots
 
     def forward(self, rows: Rows) -> Places:
         """Return the experts of all places of the titles of a batch."""
         sequences = rows.read_tokens()
         shots = [tokens for tokens, is_shots in zip(sequences, self.is_shots, strict=True) if is_shots]
-        places = _places(len(rows.present), rows.present.device, shots)
+        places = seen_shots(len(rows.present), shots, rows.present.device)
+        if self.training and 0 < self.train_shots < places.shape[1]:
+            places = drawn(places, self.train_shots)
+        places[:, 0] |= ~places.any(dim=1)  # a title without shots
         title, shot = places.nonzero(as_tuple=True)
         mapped: list[torch.Tensor] = []  # of every block (n_places, dim), 0 where absent
         there: list[torch.Tensor] = []  # (n_places,)
@@ -72,16 +74,6 @@ class Experts(nn.Module):
 
     def _map(self, place: int, values: torch.Tensor) -> torch.Tensor:
         return torch.as_tensor(self.maps[place](self.dropout(values.float())))
-
-
-def _places(n_titles: int, device: torch.device, shots: list[Tokens]) -> torch.Tensor:
-    """Return which places there are, boolean (n_titles, n_shots): those that any expert has seen, or the first."""
-    length = max((tokens.seen.shape[1] for tokens in shots), default=1)
-    there = torch.zeros(n_titles, length, dtype=torch.bool, device=device)
-    for tokens in shots:
-        there[:, : tokens.seen.shape[1]] |= tokens.seen > 0
-    there[:, 0] |= ~there.any(dim=1)
-    return there
 
 
 def _of_shots(tokens: Tokens, title: torch.Tensor, shot: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -42,6 +42,7 @@ class FineNetwork(nn.Module):
         out = min(config.out, network.width)
         self.head: nn.Module = nn.Identity()
         self.is_linear = bool(out and not config.hidden)
+        self.is_weighed = config.weigh
         if self.is_linear:
             self.head = nn.Linear(network.width, out, bias=False)
         elif out:
@@ -57,15 +58,16 @@ class FineNetwork(nn.Module):
 
     def weighed(self, fused: torch.Tensor) -> torch.Tensor:
         """Return fused experts (n, width), each times its weight."""
-        return (fused.view(len(fused), len(self.weights), fused.shape[1] // len(self.weights)) * self.weights[:, None]).flatten(1)
+        experts = fused.view(len(fused), len(self.weights), fused.shape[1] // len(self.weights))
+        return (experts * self.weights[:, None]).flatten(1)
 
     def contrasted(self, fused: torch.Tensor) -> torch.Tensor:
         """Return what the contrast compares: unit vectors (n, out) of fused experts (n, width)."""
-        return functional.normalize(self.head(self.weighed(fused)).float(), dim=1)
+        return functional.normalize(self.head(self.weighed(fused)), dim=1)
 
 
 class FineLoss:
-    """The loss of one batch: NT-Xent of two views of every title, and a little of the classification loss.
+    """The loss of one batch: NT-Xent of two views of every title, and beside it the classification loss.
 
     Args:
         rows: The training titles.
@@ -86,8 +88,9 @@ class FineLoss:
         fine: FineNetwork = network  # type: ignore[assignment]
         outputs = [fine.network(view.take(slice(None), device)) for view in (views.first, views.second)]
         titles = torch.arange(len(rows), device=device)[whole].repeat(2)
-        vectors = torch.cat([fine.contrasted(output.fused[whole]) for output in outputs])
-        cost = nt_xent(vectors, titles, temperature=self.config.temperature)
+        with torch.autocast(device.type, enabled=False):  # near titles differ by less than bfloat16 can say
+            vectors = torch.cat([fine.contrasted(output.fused[whole].float()) for output in outputs])
+            cost = nt_xent(vectors, titles, temperature=self.config.temperature)
         if self.config.supervised:
             for output in outputs:
                 cost = cost + self.config.supervised / 2 * self.loss(output.logits, truth)
@@ -119,15 +122,8 @@ def fit_fine(
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         network = FineNetwork(_start(coarse, layout, config, rows), fine)
-    if fine.weigh:
-        fused = _fused(network, rows)
-        unit = (fused / network.network.scale).reshape(n, network.network.n_experts, -1)
-        network.weights.copy_(torch.from_numpy(expert_weights(unit, targets.numpy(), seed)))
-    if network.is_linear:
-        weighed = functional.normalize(network.weighed(torch.from_numpy(_fused(network, rows))), dim=1)
-        with torch.no_grad():
-            axes: nn.Linear = network.head  # type: ignore[assignment]
-            axes.weight.copy_(torch.from_numpy(principal_axes(weighed.numpy(), axes.out_features, seed)))
+    if fine.weigh or network.is_linear:
+        _look(network, rows, targets, seed)
     if not fine.epochs:
         return network.eval(), None
     training = TrainingConfig(
@@ -139,12 +135,27 @@ def fit_fine(
     return network, history
 
 
+@torch.no_grad()
+def _look(network: FineNetwork, rows: Rows, targets: torch.Tensor, seed: int) -> None:
+    """Set the weights of the experts, when they are weighed, and a linear head by what the network makes of titles."""
+    fused = _fused(network, rows)
+    if network.is_weighed:
+        unit = (fused / network.network.scale).reshape(len(fused), network.network.n_experts, -1)
+        network.weights.copy_(torch.from_numpy(expert_weights(unit, targets.numpy(), seed)))
+    if network.is_linear:
+        axes: nn.Linear = network.head  # type: ignore[assignment]
+        weighed = functional.normalize(network.weighed(torch.from_numpy(fused)), dim=1)
+        axes.weight.copy_(torch.from_numpy(principal_axes(weighed.numpy(), axes.out_features, seed)))
+
+
 def _start(coarse: GatingNetwork, layout: Layout, config: GatingConfig, rows: Rows) -> GatingNetwork:
     """Return the network that the stage starts from."""
     if config.fine.start == "coarse":
         return copy.deepcopy(coarse)
     network = GatingNetwork(layout, config, dim=config.fine.dim)
     make_isometric(network.experts, rows)
+    if network.gate is not None:
+        network.gate.make_neutral()
     return network.eval()
 
 

@@ -33,7 +33,16 @@ class PairNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         """Return g (n_pairs, dim) of pairs of the rows of x (n, dim), given by their places (n_pairs,)."""
-        pairs: torch.Tensor = self.rest(self.own(x)[first] + self.other(x)[second])
+        return self.last(self.hidden(x, first, second))
+
+    def hidden(self, x: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        """Return what the last map reads of pairs, as ``forward`` takes them; g itself when there is one map."""
+        pairs: torch.Tensor = self.rest[:-1](self.own(x)[first] + self.other(x)[second])
+        return pairs
+
+    def last(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return g (n, dim) of what the last map reads (n, dim). It is linear: g of a mean is the mean of g."""
+        pairs: torch.Tensor = self.rest[-1:](hidden)
         return pairs
 
 
@@ -59,7 +68,7 @@ class CollaborativeGate(nn.Module):
         """Gate the experts of places (a title, or a shot of one).
 
         Args:
-            experts: Of unit length, 0 where absent, (n_places, n_experts, dim).
+            experts: Of unit length, (n_places, n_experts, dim); what stands where one is absent is not read.
             present: Boolean, (n_places, n_experts).
 
         Returns:
@@ -73,6 +82,13 @@ class CollaborativeGate(nn.Module):
         gated = functional.normalize(own.float() * gate.float(), dim=1)
         return _spread(gated, experts, place, expert), _spread(gate, experts, place, expert)
 
+    @torch.no_grad()
+    def make_neutral(self) -> None:
+        """Set every gate to one half, whatever the experts say, so that gated experts are the experts themselves."""
+        for norm in (self.own_norm, self.told_norm):
+            norm.weight.zero_()
+            norm.bias.zero_()
+
     def _of_pairs(self, present: torch.Tensor, place: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
         """Return T (n_there, dim) of the experts that are there: the mean of g over the experts of their place."""
         counts = present.sum(dim=1)  # (n_places,)
@@ -81,17 +97,18 @@ class CollaborativeGate(nn.Module):
         starts = (counts.cumsum(0) - counts)[place]  # where the experts of its place begin
         ends = partners.cumsum(0)
         second = torch.arange(len(first), device=own.device) - (ends - partners - starts).repeat_interleave(partners)
-        pairs = self.pair(own, first, second)
-        sums = torch.zeros(own.shape, dtype=pairs.dtype, device=own.device).index_add(0, first, pairs)
-        return sums / partners[:, None]
+        hidden = self.pair.hidden(own, first, second).float()
+        sums = torch.zeros(own.shape, device=own.device).index_add(0, first, hidden)
+        return self.pair.last(sums / partners[:, None])
 
     def _of_mean(
         self, experts: torch.Tensor, present: torch.Tensor, place: torch.Tensor, own: torch.Tensor
     ) -> torch.Tensor:
         """Return g (n_there, dim) of every expert with the mean of those of its place."""
-        means = experts.sum(dim=1) / present.sum(dim=1, keepdim=True).clamp(min=1)  # (n_places, dim)
+        sums = experts.masked_fill(~present[:, :, None], 0).sum(dim=1)
+        means = sums / present.sum(dim=1, keepdim=True).clamp(min=1)  # (n_places, dim)
         rows = torch.arange(len(own), device=own.device)
-        return torch.as_tensor(self.pair(torch.cat([own, means[place].to(own.dtype)]), rows, rows + len(own)))
+        return torch.as_tensor(self.pair(torch.cat([own, means[place]]), rows, rows + len(own)))
 
 
 def _spread(values: torch.Tensor, like: torch.Tensor, place: torch.Tensor, expert: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,8 @@ expert is any modality, and a title with plot and poster alone has two.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -111,8 +110,8 @@ class GatingModel(NetworkModel):
             ModelError: Its tensors are not those of its settings.
         """
         model = super().from_pretrained(folder)
-        if (folder / _FINE).is_file():
-            config = model.config
+        config = model.config
+        if config.fine_stage:
             dim = config.fine.dim if config.fine.start == "isometric" else None
             fine = FineNetwork(GatingNetwork(model._fitted_layout(), config, dim), config.fine)
             load_parameters(fine, load_file(folder / _FINE), _FINE)
@@ -120,8 +119,8 @@ class GatingModel(NetworkModel):
         return model
 
     @torch.inference_mode()
-    def _embedded(self, network: Callable[..., Any], features: Features) -> npt.NDArray[np.float32]:
-        """Return the space of a network, in single precision: likeness is told by small differences."""
+    def _embedded(self, network: FineNetwork, features: Features) -> npt.NDArray[np.float32]:
+        """Return what a network makes of titles, in single precision: likeness is told by small differences."""
         parts = parts_of(len(features), tokens=self._fitted_layout().n_tokens > 0)
-        found = [network(self._rows(features.take(part)).take(slice(None))).fused for part in parts]
+        found = [network.forward(self._rows(features.take(part)).take(slice(None))).fused for part in parts]
         return np.asarray(torch.cat(found).numpy(), np.float32)

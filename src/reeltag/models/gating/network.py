@@ -27,7 +27,7 @@ class GatingNetwork(nn.Module):
     def __init__(self, layout: Layout, config: GatingConfig, dim: int | None = None) -> None:
         super().__init__()
         dim = dim or config.dim
-        self.experts = Experts(layout, dim, config.input_dropout)
+        self.experts = Experts(layout, dim, config.input_dropout, config.train_shots)
         self.gate = None
         if config.join != "concat":
             star = config.join == "star"
@@ -45,31 +45,26 @@ class GatingNetwork(nn.Module):
     def forward(self, rows: Rows, targets: torch.Tensor | None = None) -> Outputs:  # noqa: ARG002
         """Return logits (n, n_labels), the fused experts (n, width) and the mean gate of every modality."""
         places = self.experts(rows)
-        everything = torch.ones(len(places.title), dtype=torch.bool, device=places.title.device)
-        fused, gates = self.fuse(places, everything, len(rows.present))
+        fused, gates = self.fuse(places, len(rows.present))
         return Outputs(classify(self.head, self.dropout(fused)), fused, gates)
 
-    def fuse(self, places: Places, chosen: torch.Tensor, n_titles: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return gated experts side by side, each the mean over the chosen places of a title.
+    def fuse(self, places: Places, n_titles: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return gated experts side by side, each the mean over the places of a title that have it, to one length.
 
         Args:
             places: Of all titles.
-            chosen: Which places count, boolean (n_places,) or, expert by expert, (n_places, n_experts).
             n_titles: How many titles there are.
 
         Returns:
             The fused experts (n_titles, width), every expert with a length of ``sqrt(dim)`` or 0 where absent, and the
             mean gate of every expert (n_titles, n_experts), 0 where absent; None without a gate.
         """
-        present = places.present & (chosen if chosen.dim() == 2 else chosen[:, None])
-        experts, gates = places.experts * present[:, :, None], None
-        if self.gate is not None:
-            experts, gates = self.gate(experts, present)
+        experts, gates = (places.experts, None) if self.gate is None else self.gate(places.experts, places.present)
         sums = torch.zeros(n_titles, *experts.shape[1:], device=experts.device).index_add(0, places.title, experts)
         fused = functional.normalize(sums, dim=2).flatten(1) * self.scale
         if gates is None:
             return fused, None
-        counts = torch.zeros(n_titles, present.shape[1], device=experts.device)
-        counts = counts.index_add(0, places.title, present.float()).clamp(min=1)
+        counts = torch.zeros(n_titles, self.n_experts, device=experts.device)
+        counts = counts.index_add(0, places.title, places.present.float()).clamp(min=1)
         total = torch.zeros_like(counts).index_add(0, places.title, gates.mean(dim=2))
         return fused, total / counts

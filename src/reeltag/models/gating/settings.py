@@ -33,18 +33,18 @@ class FineConfig:
         supervised: What the classification loss counts beside it, so that genres are kept.
         weigh: Weigh the experts by how far their likeness tells of shared labels; without, all count alike.
         hidden: Width of the hidden layer of the projection head; 0 for a linear head, which starts as the principal
-            axes of the training titles and whose outputs are the space. With a hidden layer the head is thrown away
-            after training and the space is what was fused.
+            axes of the training titles and whose outputs are the space. A head with a hidden layer serves training
+            alone, and the space is what was fused.
         out: Width of what the head makes; 0 for no head.
     """
 
     start: str = "isometric"
     dim: int = 512
-    epochs: int = 2
+    epochs: int = 4
     batch_size: int = 256
-    learning_rate: float = 5e-5
+    learning_rate: float = 3e-4
     temperature: float = 0.05
-    supervised: float = 0.1
+    supervised: float = 3.0
     weigh: bool = True
     hidden: int = 0
     out: int = 384
@@ -75,6 +75,8 @@ class GatingConfig(NetworkConfig):
         pair_layers: Linear maps of the network that reads a pair.
         dropout: Of what an expert is told, and of the fused experts.
         input_dropout: Of the scaled features.
+        train_shots: Shots of a title, or of a view of it, that are drawn at a step of training at most, which bounds
+            its memory; 0 for all. Titles are tagged by all of their shots.
         fine_stage: Whether there is a fine-grained stage; without, the space of titles is the coarse one.
         fine: Its settings.
     """
@@ -86,6 +88,7 @@ class GatingConfig(NetworkConfig):
     input_dropout: float = 0.3
     modality_dropout: float = 0.1
     training: TrainingConfig = field(default_factory=gating_training)
+    train_shots: int = 16
     fine_stage: bool = True
     fine: FineConfig = field(default_factory=FineConfig)
 
@@ -95,6 +98,7 @@ class GatingConfig(NetworkConfig):
         for name, low, high in (
             ("dim", 1, 65_536),
             ("pair_layers", 1, 100),
+            ("train_shots", 0, 65_536),
             ("dropout", 0, 0.95),
             ("input_dropout", 0, 0.95),
         ):
@@ -110,6 +114,7 @@ GATING_PUBLISHED: dict[str, Any] = {
     "dropout": 0.0,
     "input_dropout": 0.0,
     "modality_dropout": 0.0,
+    "train_shots": 0,
     "training": {"epochs": 20, "batch_size": 64, "learning_rate": 1e-4, "weight_decay": 0.01},
     "fine": {
         "start": "coarse",
@@ -118,6 +123,7 @@ GATING_PUBLISHED: dict[str, Any] = {
         "hidden": 512,
         "out": 128,
         "temperature": 0.1,
+        "supervised": 0.1,
         "learning_rate": 1e-4,
     },
 }

@@ -99,6 +99,6 @@ def principal_axes(vectors: npt.NDArray[np.float32], n_axes: int, seed: int) -> 
     return np.asarray(axes[:, ::-1][:, :n_axes].T, np.float32)
 
 
-def _parts(n: int, size: int = 20_000) -> Iterator[slice]:
+def _parts(n: int, size: int = 4_000) -> Iterator[slice]:
     for start in range(0, n, size):
         yield slice(start, start + size)

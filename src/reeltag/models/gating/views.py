@@ -1,7 +1,8 @@
 """Two views of a title: disjoint halves of what is known of it (seed 004: shots of one trailer).
 
 Its shots are dealt out in two halves, the same for all experts; so are the tokens of any other sequence, and the blocks
-that are one vector. A title of which only one thing is known has an empty second view.
+that are one vector. Of a title of which only one thing is known one view is empty, and now and then of one that has one
+of each kind, as each kind is dealt out by itself.
 """
 
 from __future__ import annotations
@@ -10,13 +11,12 @@ from typing import NamedTuple
 
 import torch
 
-from reeltag.encoders.trailers.contract import SHOT_MODALITIES
-from reeltag.features import modality_of
+from reeltag.models.gating.shots import are_shots, drawn, seen_shots
 from reeltag.models.layout import Layout, Rows, Tokens
 
 
 class Views(NamedTuple):
-    """Two disjoint views of the titles of a batch; ``whole`` says which titles have something in both, (n,)."""
+    """Two disjoint views of the titles of a batch; ``whole`` says which titles have something in both, boolean (n,)."""
 
     first: Rows
     second: Rows
@@ -30,33 +30,24 @@ def split_views(rows: Rows, layout: Layout) -> Views:
         rows: The titles.
         layout: Names of their blocks.
     """
-    n, device = len(rows.present), rows.present.device
-    names = layout.names[layout.n_vectors :]
-    sequences = rows.read_tokens()
-    shots = [modality_of(name) in SHOT_MODALITIES for name in names]
-    lengths = [tokens.seen.shape[1] for tokens, is_shot in zip(sequences, shots, strict=True) if is_shot]
-    seen = torch.zeros(n, max(lengths, default=1), dtype=torch.bool, device=device)
-    for tokens, is_shot in zip(sequences, shots, strict=True):
-        if is_shot:
-            seen[:, : tokens.seen.shape[1]] |= tokens.seen > 0
-    of_shots = _dealt(seen)  # (n, n_shots)
+    sequences, is_shots = rows.read_tokens(), are_shots(layout)
+    shots = [tokens for tokens, is_shot in zip(sequences, is_shots, strict=True) if is_shot]
+    of_shots = _dealt(seen_shots(len(rows.present), shots, rows.present.device))  # (n, n_shots)
     first_half = [
         of_shots[:, : tokens.seen.shape[1]] if is_shot else _dealt(tokens.seen > 0)
-        for tokens, is_shot in zip(sequences, shots, strict=True)
+        for tokens, is_shot in zip(sequences, is_shots, strict=True)
     ]
     vectors = rows.present[:, : len(rows.blocks)] > 0
     side = _dealt(vectors)  # (n, n_blocks)
     first = _view(rows, sequences, vectors & side, first_half)
     second = _view(rows, sequences, vectors & ~side, [~half for half in first_half])
-    return Views(first, second, (first.present.any(dim=1) & second.present.any(dim=1)))
+    return Views(first, second, first.present.any(dim=1) & second.present.any(dim=1))
 
 
 def _dealt(there: torch.Tensor) -> torch.Tensor:
     """Return a random half of what is there, boolean (n, k): of an odd number one more or one less, by lot."""
-    order = torch.rand(there.shape, device=there.device).masked_fill(~there, 2).argsort(dim=1).argsort(dim=1)
     counts = there.sum(dim=1, keepdim=True)
-    halves = (counts + torch.randint(2, counts.shape, device=there.device)) // 2
-    return (order < halves) & there
+    return drawn(there, (counts + torch.randint(2, counts.shape, device=there.device)) // 2)
 
 
 def _view(rows: Rows, sequences: list[Tokens], vectors: torch.Tensor, halves: list[torch.Tensor]) -> Rows:
