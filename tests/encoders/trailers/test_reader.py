@@ -36,7 +36,7 @@ def read(path: Path, config: ShotConfig | None = None, **options: Any) -> tuple[
     for shot, following in zip(shots, [*shots[1:], None], strict=True):
         assert following is None or shot.end_s == following.start_s
         assert 0 < shot.end_s - shot.start_s <= config.max_shot_s + 0.01
-        assert shot.frames.dtype == shot.grey.dtype == np.uint8
+        assert shot.frames[0].dtype == shot.grey.dtype == np.uint8
         assert 1 <= len(shot.frames) <= config.max_shot_s / config.hold_s + 2
         assert shot.frames.shape[1:] == shots[0].frames.shape[1:]
         assert min(shot.frames.shape[1:3]) <= config.side
@@ -246,15 +246,15 @@ def test_memory_does_not_grow_with_length(tmp_path: Path, monkeypatch: pytest.Mo
         nonlocal alive
         alive -= 1
 
-    def counted(scaler: Any, frame: Any, draw: Any = Scaler.rgb) -> Any:
+    def counted(scaler: Any, frame: Any, keep: Any = Scaler.keep) -> Any:
         nonlocal alive, most
-        picture = draw(scaler, frame)
-        weakref.finalize(picture, gone)
+        kept = keep(scaler, frame)
+        weakref.finalize(kept, gone)
         alive += 1
         most = max(most, alive)
-        return picture
+        return kept
 
-    monkeypatch.setattr(Scaler, "rgb", counted)
+    monkeypatch.setattr(Scaler, "keep", counted)
     path = long_video(tmp_path / "a.mp4", 120)
     config = ShotConfig(max_s=0, side=16, max_shot_s=5, hold_s=0.25)
     sizes = []

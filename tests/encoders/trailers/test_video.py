@@ -1,4 +1,4 @@
-"""Opening files of every kind and none, the clock, and small pictures that are upright."""
+"""Opening files of every kind and none, and the clock."""
 
 from __future__ import annotations
 
@@ -12,44 +12,12 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-from reeltag.encoders.trailers.contract import GREY_HEIGHT, GREY_WIDTH
-from reeltag.encoders.trailers.pictures import Scaler
-from reeltag.encoders.trailers.shots import BLOCKS_ACROSS, BLOCKS_DOWN
 from reeltag.encoders.trailers.video import VIDEO_SUFFIXES, Clock, Video, open_media, packets_of
 from reeltag.errors import MediaError, MissingExtraError
 
 from .videos import FPS, click, cut_off, plain, scene, write_video
-
-
-def first_frame(path: Path) -> tuple[Any, Any]:
-    """Return the first picture of a file and the aspect of its pixels."""
-    with open_media(path) as container:
-        video = Video(path, container)
-        return next(video.frames())[1], video.stream.sample_aspect_ratio
-
-
-def corners(height: int = 36, width: int = 64) -> npt.NDArray[np.uint8]:
-    """A picture that is red top left, green top right, blue bottom left, white bottom right."""
-    picture = np.full((height, width, 3), 255, np.uint8)
-    picture[: height // 2, : width // 2] = (255, 0, 0)
-    picture[: height // 2, width // 2 :] = (0, 255, 0)
-    picture[height // 2 :, : width // 2] = (0, 0, 255)
-    return picture
-
-
-def names(picture: npt.NDArray[np.uint8]) -> str:
-    """Return the colours of the corners of a picture: top left, top right, bottom left, bottom right."""
-    height, width = picture.shape[:2]
-    known = {"R": (255, 0, 0), "G": (0, 255, 0), "B": (0, 0, 255), "W": (255, 255, 255)}
-    out = ""
-    for y in (height // 4, 3 * height // 4):
-        for x in (width // 4, 3 * width // 4):
-            colour = picture[y, x].astype(int)
-            out += min(known, key=lambda name: int(np.abs(colour - known[name]).sum()))
-    return out
 
 
 def read(path: Path, **options: Any) -> tuple[list[float], Video]:
@@ -269,86 +237,3 @@ def test_a_picture_lasts_as_long_as_it_says() -> None:
     clock.time_of(SimpleNamespace(pts=0, duration=500, time_base=Fraction(1, 1000)))
     assert clock.step_s == 0.5
     assert clock.time_of(SimpleNamespace(pts=None, duration=0, time_base=None)) == 0.5
-
-
-# ---------------------------------------------------------------- small pictures
-
-
-@pytest.mark.parametrize(
-    ("turn", "expected"),
-    [
-        (None, "RGBW"),
-        ((90,), "GWRB"),  # counterclockwise
-        ((-90,), "BRWG"),
-        ((180,), "WBGR"),
-        ((0, True, False), "GRWB"),
-        ((0, False, True), "BWRG"),
-        ((90, True, False), "WGBR"),
-    ],
-)
-def test_pictures_are_upright(tmp_path: Path, turn: tuple[Any, ...] | None, expected: str) -> None:
-    path = write_video(tmp_path / "a.mp4", [corners()] * 2, turn=turn, options={"qmin": "2", "qmax": "3"})
-    frame, aspect = first_frame(path)
-    scaler = Scaler(frame, aspect, 256)
-    sideways = turn is not None and turn[0] in (90, -90)
-    shape = (64, 36, 3) if sideways else (36, 64, 3)
-    assert scaler.rgb(frame).shape == shape
-    assert (scaler.height, scaler.width) == shape[:2]
-    assert names(scaler.rgb(frame)) == expected
-    grey = scaler.grey(frame)
-    assert grey.shape == (GREY_HEIGHT, GREY_WIDTH)
-    lightness = {"R": 76, "G": 150, "B": 29, "W": 255}
-    seen = [grey[y, x] for y in (13, 40) for x in (24, 72)]
-    np.testing.assert_allclose(seen, [lightness[name] for name in expected], atol=25)
-    colour = scaler.colour(frame)
-    assert colour.shape == (2, BLOCKS_DOWN, BLOCKS_ACROSS)
-    blue, red = ([plane[y, x] for y in (2, 6) for x in (4, 12)] for plane in colour)
-    assert expected[int(np.argmax(blue))] == "B"
-    assert expected[int(np.argmax(red))] == "R"
-
-
-@pytest.mark.parametrize(
-    ("size", "aspect", "side", "expected"),
-    [
-        ((36, 64), None, 18, (18, 32)),
-        ((36, 64), None, 256, (36, 64)),  # not enlarged
-        ((64, 36), None, 18, (32, 18)),
-        ((36, 64), Fraction(2), 18, (18, 64)),
-        ((36, 64), Fraction(1, 2), 18, (20, 18)),
-        ((36, 64), Fraction(90), 18, (18, 32)),  # nobody films so
-        ((17, 33), None, 16, (16, 31)),
-        ((1, 1), None, 16, (1, 1)),
-        ((2, 640), None, 16, (1, 128)),
-    ],
-)
-def test_sizes(
-    tmp_path: Path, size: tuple[int, int], aspect: Fraction | None, side: int, expected: tuple[int, int]
-) -> None:
-    path = write_video(tmp_path / "a.mkv", plain(90, 1, width=size[1], height=size[0]), codec="ffv1", pixels="bgr0")
-    frame, _ = first_frame(path)
-    scaler = Scaler(frame, aspect, side)
-    assert scaler.rgb(frame).shape == (*expected, 3)
-    np.testing.assert_allclose(scaler.rgb(frame), 90, atol=2)
-    np.testing.assert_allclose(scaler.grey(frame), 90, atol=2)
-
-
-def test_the_aspect_of_pixels_is_read_from_the_file(tmp_path: Path) -> None:
-    frame, aspect = first_frame(write_video(tmp_path / "a.mp4", [corners()] * 2, aspect=Fraction(2)))
-    assert aspect == 2
-    assert Scaler(frame, aspect, 18).rgb(frame).shape == (18, 64, 3)
-
-
-@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p10le", "yuv444p12le", "gray", "gray10le", "bgr0", "rgb48le"])
-def test_formats_of_pixels(tmp_path: Path, pixels: str) -> None:
-    path = write_video(tmp_path / "a.mkv", plain(200, 2), codec="ffv1", pixels=pixels)
-    frame, aspect = first_frame(path)
-    scaler = Scaler(frame, aspect, 18)
-    np.testing.assert_allclose(scaler.rgb(frame), 200, atol=3)
-    np.testing.assert_allclose(scaler.grey(frame), 200, atol=3)
-    np.testing.assert_allclose(scaler.colour(frame), 128, atol=3)
-
-
-def test_black_is_0_and_white_255(tmp_path: Path) -> None:
-    for level in (0, 255):
-        frame, aspect = first_frame(write_video(tmp_path / f"{level}.mp4", plain(level, 2)))
-        np.testing.assert_allclose(Scaler(frame, aspect, 18).grey(frame), level, atol=2)

@@ -8,13 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 GREY_WIDTH, GREY_HEIGHT = 96, 54  # of the small pictures of every frame
 SHOT_MODALITIES = ("image", "scene", "motion", "audio")  # the experts of seed systems, as modalities of a title
+
+
+class Frames(Protocol):
+    """RGB pictures, (n_frames, height, width, 3), each drawn when it is asked for; an array is some, too."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Number of pictures, height, width, 3."""
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory they take as they are held."""
+
+    def __len__(self) -> int:
+        """Return the number of pictures."""
+
+    def __getitem__(self, place: Any, /) -> Any:
+        """Return one picture (height, width, 3), or several by an array of places, uint8."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +42,8 @@ class Shot:
     Attributes:
         start_s: When it begins, in seconds from the start of the trailer.
         end_s: When it ends.
-        frames: RGB pictures held of it, evenly spaced, at least one: uint8 (n_frames, height, width, 3); upright, the
-            aspect as it is seen, the shorter side ``ShotConfig.side`` pixels at most.
+        frames: RGB pictures held of it, evenly spaced, at least one; upright, the aspect as it is seen, the shorter
+            side ``ShotConfig.side`` pixels at most. Experts that look at a few do not pay for the others.
         grey: Small grey pictures of all its frames, 125 a second at most: uint8 (n_greys, GREY_HEIGHT, GREY_WIDTH), at
             least one.
         grey_s: When each of them is shown, in seconds from the start of the trailer, (n_greys,).
@@ -34,7 +52,7 @@ class Shot:
 
     start_s: float
     end_s: float
-    frames: npt.NDArray[np.uint8]
+    frames: Frames
     grey: npt.NDArray[np.uint8]
     grey_s: npt.NDArray[np.float64]
     sound: Mapping[int, npt.NDArray[np.float32]]

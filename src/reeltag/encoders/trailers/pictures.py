@@ -1,12 +1,16 @@
 """From a decoded picture to the small ones that are kept: upright, in the aspect it is shown in.
 
 libswscale keeps its tables from one picture to the next, which makes it several times faster than asking each picture
-to scale itself, and two steps (scale, then colours) are faster than one.
+to scale itself, and two steps (scale, then colours) are faster than one. RGB takes longer than all else, and most
+experts look at few pictures of a shot, so pictures are held in the colours of the file and drawn when asked for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,17 @@ from reeltag.encoders.trailers.shots import BLOCKS_ACROSS, BLOCKS_DOWN
 _LONGEST = 8  # times ``side``: what the longer side of a held picture may have
 _ASPECTS = (Fraction(1, 8), Fraction(8))  # of pixels; others are taken for a mistake
 Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Kept:
+    """What the RGB form of a picture is drawn from (``av.VideoFrame``), and how much memory it takes."""
+
+    frame: Any
+    n_bytes: int
+
+
+NOTHING = Kept(None, 0)  # of a picture that nobody will look at
 
 
 class Scaler:
@@ -38,7 +53,8 @@ class Scaler:
     def __init__(self, first: Any, pixel_aspect: Fraction | None, side: int) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._grey, self._colour, self._scale, self._rgb = (VideoReformatter() for _ in range(4))
+        self._grey, self._colour, self._keep, self._scale, self._rgb = (VideoReformatter() for _ in range(5))
+        self._drawing = Lock()  # experts draw while the next pictures are read
         self._turn = turn_of(first)
         aspect = pixel_aspect if pixel_aspect and _ASPECTS[0] <= pixel_aspect <= _ASPECTS[1] else Fraction(1)
         wide, high = max(1, round(first.width * aspect)), int(first.height)
@@ -54,7 +70,7 @@ class Scaler:
         small = self._grey.reformat(
             frame, width=width, height=height, format="gray", interpolation="AREA", dst_color_range="JPEG", threads=1
         )
-        return _turned(_plane(small, 0), self._turn)
+        return _turned(_of_plane(small, small.planes[0]), self._turn)
 
     def colour(self, frame: Any) -> Picture:
         """Return the two colour differences in blocks, (2, BLOCKS_DOWN, BLOCKS_ACROSS)."""
@@ -62,19 +78,62 @@ class Scaler:
         small = self._colour.reformat(
             frame, width=width, height=height, format="yuv444p", interpolation="FAST_BILINEAR", threads=1
         )
-        return np.stack([_turned(_plane(small, number), self._turn) for number in (1, 2)])
+        _, blue, red = small.planes
+        return np.stack([_turned(_of_plane(small, blue), self._turn), _turned(_of_plane(small, red), self._turn)])
 
-    def rgb(self, frame: Any) -> Picture:
-        """Return the picture that is held, (height, width, 3)."""
+    def keep(self, frame: Any) -> Kept:
+        """Return what the RGB form can be drawn from: the picture itself, or a small one where that takes less."""
         width, height = self._size
-        small = self._scale.reformat(
-            frame, width=width, height=height, format="yuv444p", interpolation="AREA", threads=1
-        )
-        coloured = self._rgb.reformat(small, format="rgb24", interpolation="BILINEAR", threads=1)
-        return _turned(_plane(coloured, 0, channels=3), self._turn)
+        whole = frame.width * frame.height * frame.format.padded_bits_per_pixel // 8
+        if whole <= 3 * width * height:
+            return Kept(frame, whole)
+        return Kept(self._small(self._keep, frame), 3 * width * height)
+
+    def rgb(self, kept: Kept) -> Picture:
+        """Return the RGB form of a picture, (height, width, 3); any thread may ask for it."""
+        with self._drawing:
+            small = self._small(self._scale, kept.frame)
+            coloured = self._rgb.reformat(small, format="rgb24", interpolation="BILINEAR", threads=1)
+            return _turned(_of_plane(coloured, coloured.planes[0], channels=3), self._turn)
+
+    @property
+    def rgb_shape(self) -> tuple[int, int, int]:
+        """Height, width and 3."""
+        width, height = self._size[::-1] if self._turn[0] else self._size
+        return height, width, 3
+
+    def _small(self, scale: Any, frame: Any) -> Any:
+        width, height = self._size
+        return scale.reformat(frame, width=width, height=height, format="yuv444p", interpolation="AREA", threads=1)
 
     def _before(self, width: int, height: int) -> tuple[int, int]:
         return (height, width) if self._turn[0] else (width, height)
+
+
+class Undrawn:
+    """The pictures held of a shot as ``Frames``: drawn whenever they are asked for, and not kept.
+
+    Args:
+        held: What they are drawn from, at least one.
+        scaler: Draws them.
+
+    Attributes:
+        shape: Number of pictures, height, width, 3.
+        nbytes: How much memory they take.
+    """
+
+    def __init__(self, held: Sequence[Kept], scaler: Scaler) -> None:
+        self._held, self._scaler = held, scaler
+        self.shape = (len(held), *scaler.rgb_shape)
+        self.nbytes = sum(kept.n_bytes for kept in held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __getitem__(self, place: int | npt.NDArray[np.int64]) -> Picture:
+        if isinstance(place, np.ndarray):
+            return np.stack([self._scaler.rgb(self._held[each]) for each in place.tolist()])
+        return self._scaler.rgb(self._held[place])
 
 
 Turn = tuple[bool, bool, bool]  # transpose; then mirror left and right; then mirror up and down
@@ -103,8 +162,7 @@ def _turned(picture: Picture, turn: Turn) -> Picture:
     return np.ascontiguousarray(picture)
 
 
-def _plane(frame: Any, number: int, channels: int = 1) -> Picture:
+def _of_plane(frame: Any, plane: Any, channels: int = 1) -> Picture:
     """Return a copy of a plane of a picture, which libav pads on the right."""
-    plane = frame.planes[number]
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width * channels]
     return rows.reshape(frame.height, frame.width, channels).copy() if channels > 1 else rows.copy()

@@ -17,7 +17,7 @@ import numpy as np
 
 from reeltag.config import check_range
 from reeltag.encoders.trailers.contract import Shot
-from reeltag.encoders.trailers.pictures import Scaler
+from reeltag.encoders.trailers.pictures import NOTHING, Scaler, Undrawn
 from reeltag.encoders.trailers.shots import CutDetector, ShotConfig
 from reeltag.encoders.trailers.sound import Samples, Sound, sound_stream
 from reeltag.encoders.trailers.spans import EARLY_S, Seen, ShotBuilder, Span
@@ -114,7 +114,7 @@ class ShotReader:
             reading, shots = _Reading(video, self.config, self._hold), []
             for span in reading.spans():
                 shots.append((span.start_s, span.end_s))
-                yield _shot(span, {} if sound is None else sound.between(span.start_s, span.end_s))
+                yield reading.shot(span, {} if sound is None else sound.between(span.start_s, span.end_s))
             width, height = reading.shown_size
             self.outline = TrailerOutline(
                 duration_s=shots[-1][1] - shots[0][0],
@@ -175,23 +175,24 @@ class _Reading:
             return
         held = None
         if self._detector.see(time_s, grey, colour) or time_s >= self._due_s:
-            held = self._scaler.rgb(frame) if self._hold else np.zeros((0, 0, 3), np.uint8)
+            held = self._scaler.keep(frame) if self._hold else NOTHING
             self._due_s = time_s + self.config.hold_s - EARLY_S
         self._last_s = time_s
         self._waiting.append(Seen(time_s, grey, held))
 
+    def shot(self, span: Span, sound: dict[int, Samples]) -> Shot:
+        """Return a shot with its sound."""
+        held = [seen.held for seen in span.pictures if seen.held is not None]
+        nothing = np.zeros((len(held), 0, 0, 3), np.uint8)
+        return Shot(
+            start_s=span.start_s,
+            end_s=span.end_s,
+            frames=Undrawn(held, self._scaler) if self._hold and self._scaler is not None else nothing,
+            grey=np.stack([seen.grey for seen in span.pictures]),
+            grey_s=np.array([seen.time_s for seen in span.pictures]),
+            sound=sound,
+        )
+
     def _settled(self, decided: Sequence[bool]) -> Iterator[Span]:
         for starts in decided:
             yield from self._builder.add(self._waiting.popleft(), starts)
-
-
-def _shot(span: Span, sound: dict[int, Samples]) -> Shot:
-    held = [seen.held for seen in span.pictures if seen.held is not None]
-    return Shot(
-        start_s=span.start_s,
-        end_s=span.end_s,
-        frames=np.stack(held),
-        grey=np.stack([seen.grey for seen in span.pictures]),
-        grey_s=np.array([seen.time_s for seen in span.pictures]),
-        sound=sound,
-    )

@@ -42,6 +42,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_s": (0, 86_400),
 }
 
+_N_GREY = BLOCKS_DOWN * BLOCKS_ACROSS
+_ROWS_OF_BLOCKS = np.repeat(np.eye(BLOCKS_DOWN, dtype=np.float32), BLOCK, axis=1)  # (BLOCKS_DOWN, GREY_HEIGHT)
+_COLUMNS_OF_BLOCKS = np.repeat(np.eye(BLOCKS_ACROSS, dtype=np.float32), BLOCK, axis=0)  # (GREY_WIDTH, BLOCKS_ACROSS)
+
 Blocks = npt.NDArray[np.float32]  # (3 * BLOCKS_DOWN * BLOCKS_ACROSS,): grey, then the two colour differences
 
 
@@ -124,16 +128,18 @@ def blocks_of(grey: npt.NDArray[np.uint8], colour: npt.NDArray[np.uint8]) -> Blo
         grey: (GREY_HEIGHT, GREY_WIDTH).
         colour: Its two colour differences, already in blocks, (2, BLOCKS_DOWN, BLOCKS_ACROSS).
     """
-    cells = grey.reshape(BLOCKS_DOWN, BLOCK, BLOCKS_ACROSS, BLOCK)
-    means = cells.sum(axis=(1, 3), dtype=np.float32) / (BLOCK * BLOCK)
-    return np.concatenate([means.ravel(), colour.ravel().astype(np.float32)])
+    blocks = np.empty(_N_GREY + colour.size, np.float32)
+    sums = _ROWS_OF_BLOCKS @ grey.astype(np.float32) @ _COLUMNS_OF_BLOCKS  # whole numbers: exact
+    blocks[:_N_GREY] = sums.ravel() / np.float32(BLOCK * BLOCK)
+    blocks[_N_GREY:] = colour.ravel()
+    return blocks
 
 
 def difference(one: Blocks, other: Blocks) -> float:
     """Return how much two pictures differ, in grey levels: the mean over brightness plus the mean over colour."""
     apart = np.abs(one - other)
-    n_grey = BLOCKS_DOWN * BLOCKS_ACROSS
-    return float(apart[:n_grey].mean() + apart[n_grey:].mean())
+    grey, colour = apart[:_N_GREY], apart[_N_GREY:]
+    return float(np.add.reduce(grey) / np.float32(len(grey)) + np.add.reduce(colour) / np.float32(len(colour)))
 
 
 def is_blank(grey: npt.NDArray[np.uint8]) -> bool:

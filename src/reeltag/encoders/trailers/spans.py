@@ -8,17 +8,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from reeltag.encoders.trailers.pictures import Kept
 from reeltag.encoders.trailers.shots import ShotConfig
 
 EARLY_S = 0.002  # timestamps are rounded, often to milliseconds: a picture may be due so much sooner
 
 
 class Seen(NamedTuple):
-    """A picture of a shot: when it is shown, its small grey form, and its RGB form when it is held."""
+    """A picture of a shot: when it is shown, its small grey form, and what RGB is drawn from when it is held."""
 
     time_s: float
     grey: npt.NDArray[np.uint8]
-    held: npt.NDArray[np.uint8] | None
+    held: Kept | None
 
 
 class Span(NamedTuple):

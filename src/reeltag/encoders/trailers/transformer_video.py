@@ -19,7 +19,7 @@ from reeltag.encoders.pretrained import (
     model_folder,
     quiet_loading,
 )
-from reeltag.encoders.trailers.contract import Shot
+from reeltag.encoders.trailers.contract import Frames, Shot
 from reeltag.encoders.trailers.frames import evenly
 from reeltag.encoders.trailers.picture_recipe import PictureRecipe, read_recipe
 from reeltag.errors import EncoderError, MissingExtraError
@@ -95,7 +95,7 @@ class VideoTransformerExpert:
             parts.append(self._forward(np.stack(clips)))
         return np.concatenate(parts), np.ones(len(shots), np.bool_)
 
-    def _clip(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def _clip(self, frames: Frames) -> npt.NDArray[np.float32]:
         """Return the input that the frames of a shot make, (n_frames, 3, height, width)."""
         chosen = evenly(len(frames), self.n_frames)
         each, places = np.unique(chosen, return_inverse=True)
