@@ -13,15 +13,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from reeltag.encoders.images import RGBImage
 from reeltag.encoders.onnx_card import OUTPUT, ImageCard, read_card
+from reeltag.encoders.onnx_session import open_session, run_errors
 from reeltag.encoders.patches import averaged, cells_of, with_feature_map
-from reeltag.errors import EncoderError, MissingExtraError
+from reeltag.errors import EncoderError
 
 _TOLERANCE = 0.02  # of the length, and of the root mean square of the numbers
-_ERRORS_ONLY = 3  # of ONNX Runtime's own log
 
 
 class OnnxEncoder:
@@ -151,14 +150,6 @@ def check_image(height: int, width: int) -> npt.NDArray[np.uint8]:
     return np.asarray((3 * h + 5 * w + 85 * c) % 256, np.uint8)
 
 
-def _run_errors() -> tuple[type[Exception], ...]:
-    """Return what ONNX Runtime raises for a model it cannot open or run; its errors share no base class."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    own = (error for error in vars(state).values() if isinstance(error, type) and issubclass(error, Exception))
-    return (RuntimeError, ValueError, *own)
-
-
 def _check_signature(session: Any, card: ImageCard) -> None:
     outputs = [output.name for output in session.get_outputs()]
     if OUTPUT not in outputs:
@@ -197,7 +188,7 @@ def _run(session: Any, card: ImageCard, pixels: npt.NDArray[np.uint8], output: s
     """Return an output of the model for some images; the embedding as (n, dim)."""
     try:
         (values,) = session.run([output], {session.get_inputs()[0].name: card.input_of(pixels)})
-    except _run_errors() as error:
+    except run_errors() as error:
         raise EncoderError(f"{card.path}: the model cannot be run ({error})") from None
     result: npt.NDArray[np.float32] = np.asarray(values, np.float32)
     return result.reshape(len(pixels), -1) if output == OUTPUT else result
@@ -205,15 +196,4 @@ def _run(session: Any, card: ImageCard, pixels: npt.NDArray[np.uint8], output: s
 
 def _open(model: bytes, card: ImageCard) -> Any:
     """Open a model on the CPU."""
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError("onnxruntime", "posters", f"the poster encoder 'onnx:{card.path.parent}'") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = _ERRORS_ONLY
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except _run_errors() as error:
-        place = card.path.parent / card.file
-        raise EncoderError(f"{place}: not a model that ONNX Runtime can open ({error})") from None
+    return open_session(model, card.path.parent / card.file, "posters", f"the poster encoder 'onnx:{card.path.parent}'")

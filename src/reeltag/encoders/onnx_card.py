@@ -13,20 +13,19 @@ whose ``resize`` and ``normalisation`` are sentences; those of a few wordings ar
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 
+from reeltag.encoders.card_values import is_number, read_object, refuse
 from reeltag.encoders.images import RGBImage
-from reeltag.errors import EncoderError, Problem, shown
 
 CARD = "model.json"
 OUTPUT = "embedding"
@@ -126,17 +125,10 @@ def read_card(folder: Path) -> ImageCard:
         EncoderError: There is none, or it breaks a rule; the message names file, field, rule and value.
     """
     path = folder / CARD
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EncoderError(f"{path}: an ONNX model needs a card {CARD} ({error.strerror or error})") from None
-    except ValueError as error:
-        raise EncoderError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(data, dict):
-        _refuse(path, None, "a card must be an object", data)
+    data = read_object(path, f"an ONNX model needs a card {CARD}", "a card")
     file = data.get("file", "model.onnx")
     if not isinstance(file, str) or not file or Path(file).name != file:
-        _refuse(path, "file", "must be the name of a file in the same folder", file)
+        refuse(path, "file", "must be the name of a file in the same folder", file)
     read = _Machine(path, data["preprocessing"]) if "preprocessing" in data else _Prose(path, data.get("input"))
     resize, crop = read.geometry()
     mean, std = read.normalisation()
@@ -153,11 +145,11 @@ class _Machine:
         self.path = path
         self.data = data
         if not isinstance(data, dict):
-            _refuse(path, "preprocessing", "must be an object", data)
+            refuse(path, "preprocessing", "must be an object", data)
         known = ("resize", "crop", "channels", "layout", "scale", "mean", "std")
         for key in data:
             if key not in known:
-                _refuse(path, f"preprocessing.{key}", f"must be one of {', '.join(known)}", key)
+                refuse(path, f"preprocessing.{key}", f"must be one of {', '.join(known)}", key)
 
     def geometry(self) -> tuple[tuple[int, int], tuple[int, int] | None]:
         resize = self._size("resize")
@@ -165,7 +157,7 @@ class _Machine:
             return resize, None
         crop = self._size("crop")
         if crop[0] > resize[0] or crop[1] > resize[1]:
-            _refuse(self.path, "preprocessing.crop", f"must fit into resize {list(resize)}", list(crop))
+            refuse(self.path, "preprocessing.crop", f"must fit into resize {list(resize)}", list(crop))
         return resize, crop
 
     def channels(self) -> str:
@@ -176,28 +168,28 @@ class _Machine:
 
     def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         scale = self.data.get("scale", 255)
-        if not _is_number(scale) or not 0 < scale <= 255:
-            _refuse(self.path, "preprocessing.scale", "must be a number above 0 and at most 255", scale)
+        if not is_number(scale) or not 0 < scale <= 255:
+            refuse(self.path, "preprocessing.scale", "must be a number above 0 and at most 255", scale)
         mean, std = self._triple("mean"), self._triple("std")
         for value in mean:
             if not 0 <= value <= 255 / scale:
                 rule = f"must be between 0 and {255 / scale:g}, as pixels are after / {scale:g}"
-                _refuse(self.path, "preprocessing.mean", rule, list(mean))
+                refuse(self.path, "preprocessing.mean", rule, list(mean))
         if min(std) <= 0:
-            _refuse(self.path, "preprocessing.std", "must be above 0", list(std))
+            refuse(self.path, "preprocessing.std", "must be above 0", list(std))
         return tuple(value * scale for value in mean), tuple(value * scale for value in std)
 
     def _size(self, name: str) -> tuple[int, int]:
         value = self.data.get(name)
         is_pair = isinstance(value, list) and len(value) == 2 and all(type(side) is int for side in value)
         if not is_pair or not all(1 <= side <= _MAX_SIDE for side in value):
-            _refuse(self.path, f"preprocessing.{name}", f"must be [width, height], 1 to {_MAX_SIDE} each", value)
+            refuse(self.path, f"preprocessing.{name}", f"must be [width, height], 1 to {_MAX_SIDE} each", value)
         return value[0], value[1]
 
     def _triple(self, name: str) -> tuple[float, ...]:
         value = self.data.get(name)
-        if not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value)):
-            _refuse(self.path, f"preprocessing.{name}", "must be a list of three numbers", value)
+        if not isinstance(value, list) or len(value) != 3 or not all(map(is_number, value)):
+            refuse(self.path, f"preprocessing.{name}", "must be a list of three numbers", value)
         return tuple(map(float, value))
 
 
@@ -208,7 +200,7 @@ class _Prose:
         self.path = path
         self.data = data
         if not isinstance(data, dict):
-            _refuse(path, "input", "must be an object, or there must be 'preprocessing'", data)
+            refuse(path, "input", "must be an object, or there must be 'preprocessing'", data)
 
     def geometry(self) -> tuple[tuple[int, int], tuple[int, int] | None]:
         text = str(self.data.get("resize"))
@@ -217,7 +209,7 @@ class _Prose:
         if cropped := _CROPPED.fullmatch(text):
             return (int(cropped[1]), int(cropped[2])), (int(cropped[3]), int(cropped[4]))
         rule = "must read 'WxH' or 'whole image to WxH, centre crop WxH'; any other way goes into 'preprocessing'"
-        _refuse(self.path, "input.resize", rule, self.data.get("resize"))
+        refuse(self.path, "input.resize", rule, self.data.get("resize"))
 
     def channels(self) -> str:
         return _choice(self.path, "input.colour_order", self.data.get("colour_order"), ("RGB", "BGR"))
@@ -236,7 +228,7 @@ class _Prose:
             "must read '(pixel 0..255 - M) / S' or '(pixel 0..255 minus the channel mean) / S, channel means in RGB "
             "order M, M, M'; any other way goes into 'preprocessing'"
         )
-        _refuse(self.path, "input.normalisation", rule, self.data.get("normalisation"))
+        refuse(self.path, "input.normalisation", rule, self.data.get("normalisation"))
 
 
 def _test_vector(sanity: object) -> TestVector | None:
@@ -245,20 +237,12 @@ def _test_vector(sanity: object) -> TestVector | None:
     if not isinstance(test, dict) or not _TEST_IMAGE.search(re.sub(r"\s", "", str(test.get("how")))):
         return None
     first, length = test.get("embedding_first5"), test.get("embedding_l2")
-    if not isinstance(first, list) or not all(map(_is_number, first)) or not _is_number(length):
+    if not isinstance(first, list) or not all(map(is_number, first)) or not is_number(length):
         return None
     return TestVector(first=tuple(map(float, first)), length=float(length))  # type: ignore[arg-type]
 
 
 def _choice(path: Path, name: str, value: object, choices: Sequence[str]) -> str:
     if value not in choices:
-        _refuse(path, name, f"must be one of {', '.join(choices)}", value)
+        refuse(path, name, f"must be one of {', '.join(choices)}", value)
     return str(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def _refuse(path: Path, name: str | None, rule: str, value: object) -> NoReturn:
-    raise EncoderError(str(Problem(file=str(path), row=None, field=name, rule=rule, value=shown(value))))

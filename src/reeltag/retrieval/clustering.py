@@ -36,7 +36,7 @@ class ClusterConfig:
         method: ``kmeans``, or ``hdbscan``, which leaves titles between dense groups out.
         min_titles: Titles of a cluster at least.
         max_clusters: Clusters of a genre at most, with ``kmeans``.
-        clusters: Their number, with ``kmeans``; chosen when None: the most whose silhouette is hardly less than the best
+        clusters: Their number, with ``kmeans``; chosen when None: the most whose silhouette is hardly below the best
             and whose stability is at least ``least_stability``; without such a number the best silhouette.
         slack: How much less than the best the silhouette may be.
         least_stability: Mean adjusted Rand index of subsamples, at least; not asked with fewer than two ``runs``.

@@ -16,17 +16,17 @@ refused.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from reeltag.encoders.card_values import is_number, read_object, refuse
 from reeltag.encoders.trailers.mel import Floats, MelRecipe
-from reeltag.errors import EncoderError, Problem, shown
+from reeltag.errors import EncoderError
 
 CARD = "model.json"
 OUTPUT = "embedding"
@@ -90,17 +90,10 @@ def read_audio_card(folder: Path) -> AudioCard:
         EncoderError: There is none, or it breaks a rule; the message names file, field, rule and value.
     """
     path = folder / CARD
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EncoderError(f"{path}: an ONNX model needs a card {CARD} ({error.strerror or error})") from None
-    except ValueError as error:
-        raise EncoderError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(data, dict):
-        _refuse(path, None, "a card must be an object", data)
+    data = read_object(path, f"an ONNX model needs a card {CARD}", "a card")
     file = data.get("file", "model.onnx")
     if not isinstance(file, str) or not file or Path(file).name != file:
-        _refuse(path, "file", "must be the name of a file in the same folder", file)
+        refuse(path, "file", "must be the name of a file in the same folder", file)
     if "preprocessing" in data:
         settings = _machine(path, data["preprocessing"])
         where = "preprocessing"
@@ -109,9 +102,9 @@ def read_audio_card(folder: Path) -> AudioCard:
         where = "front_end"
     frames, least = settings.pop("frames"), settings.pop("least_frames")
     if least > frames:
-        _refuse(path, f"{where}.least_frames", f"must be at most frames, which is {frames}", least)
+        refuse(path, f"{where}.least_frames", f"must be at most frames, which is {frames}", least)
     if settings["window"] > settings["n_fft"]:
-        _refuse(path, f"{where}.window", f"must be at most n_fft, which is {settings['n_fft']}", settings["window"])
+        refuse(path, f"{where}.window", f"must be at most n_fft, which is {settings['n_fft']}", settings["window"])
     settings["basis"] = _basis(path, f"{where}.mel_basis", settings.pop("mel_basis"), settings["n_fft"])
     recipe = MelRecipe(**settings)
     return AudioCard(
@@ -141,25 +134,25 @@ _EITHER = {"periodic": False, "centre": True}
 def _machine(path: Path, data: Any) -> dict[str, Any]:
     """Return the settings that ``preprocessing`` states, checked one by one."""
     if not isinstance(data, dict):
-        _refuse(path, "preprocessing", "must be an object", data)
+        refuse(path, "preprocessing", "must be an object", data)
     known = [*_WHOLE, *_REAL, *_EITHER, "mel_basis"]
     for key in data:
         if key not in known:
-            _refuse(path, f"preprocessing.{key}", f"must be one of {', '.join(known)}", key)
+            refuse(path, f"preprocessing.{key}", f"must be one of {', '.join(known)}", key)
     data = {"window": data.get("n_fft"), **data}
     found: dict[str, Any] = {"mel_basis": data.get("mel_basis")}
     for name, (low, high, default) in _WHOLE.items():
         found[name] = value = data.get(name, default)
         if type(value) is not int or not low <= value <= high:
-            _refuse(path, f"preprocessing.{name}", f"must be a whole number from {low:,} to {high:,}", value)
+            refuse(path, f"preprocessing.{name}", f"must be a whole number from {low:,} to {high:,}", value)
     for name, (least, most, usual) in _REAL.items():
         found[name] = value = data.get(name, usual)
-        if not _is_number(value) or not least <= value <= most:
-            _refuse(path, f"preprocessing.{name}", f"must be a number from {least:g} to {most:g}", value)
+        if not is_number(value) or not least <= value <= most:
+            refuse(path, f"preprocessing.{name}", f"must be a number from {least:g} to {most:g}", value)
     for name, choice in _EITHER.items():
         found[name] = value = data.get(name, choice)
         if not isinstance(value, bool):
-            _refuse(path, f"preprocessing.{name}", "must be true or false", value)
+            refuse(path, f"preprocessing.{name}", "must be true or false", value)
     found["floor"] = found.pop("log_floor")
     return found
 
@@ -168,7 +161,7 @@ def _prose(path: Path, given: Any, front: Any) -> dict[str, Any]:
     """Return the settings that the sentences of ``input`` and ``front_end`` state."""
     for name, data in (("input", given), ("front_end", front)):
         if not isinstance(data, dict):
-            _refuse(path, name, "must be an object, or there must be 'preprocessing'", data)
+            refuse(path, name, "must be an object, or there must be 'preprocessing'", data)
     _match(path, "input.layout", given.get("layout"), re.compile("n, 1, mel band, frame"), "n, 1, mel band, frame")
     _match(path, "front_end.channels", front.get("channels"), re.compile(r"mono, float, -1\.\.1"), "mono, float, -1..1")
     _match(path, "front_end.spectrum", front.get("spectrum"), _SPECTRUM, "power |rfft|^2, N bins, no further scaling")
@@ -197,9 +190,9 @@ def _prose_window(path: Path, front: dict[str, Any]) -> tuple[int, int, bool]:
     wording = "Hann, symmetric, length N, zero padded to N in the middle"
     said = _match(path, "front_end.window", front.get("window"), _WINDOW, wording)
     if int(said[2]) != length:
-        _refuse(path, "front_end.window", f"must name the win_length, which is {length}", said[2])
+        refuse(path, "front_end.window", f"must name the win_length, which is {length}", said[2])
     if (int(said[3]) if said[3] else length) != n_fft:
-        _refuse(path, "front_end.window", f"must be zero padded to the n_fft, which is {n_fft}", front.get("window"))
+        refuse(path, "front_end.window", f"must be zero padded to the n_fft, which is {n_fft}", front.get("window"))
     return int(said[3] or said[2]), int(said[2]), said[1] == "periodic"
 
 
@@ -209,21 +202,21 @@ def _prose_centre(path: Path, front: dict[str, Any], n_fft: int) -> bool:
         return False
     said = _match(path, "front_end.centre", front["centre"], _CENTRE, "reflect padding of N samples each side")
     if int(said[1]) != n_fft // 2:
-        _refuse(path, "front_end.centre", f"must pad by half the n_fft, {n_fft // 2}", said[1])
+        refuse(path, "front_end.centre", f"must pad by half the n_fft, {n_fft // 2}", said[1])
     return True
 
 
 def _match(path: Path, name: str, value: object, pattern: re.Pattern[str], wording: str) -> re.Match[str]:
     found = pattern.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        _refuse(path, name, f"must read {wording!r}; any other way goes into 'preprocessing'", value)
+        refuse(path, name, f"must read {wording!r}; any other way goes into 'preprocessing'", value)
     return found
 
 
 def _basis(path: Path, name: str, file: object, n_fft: int) -> Floats:
     """Return the mel basis of a file beside the card."""
     if not isinstance(file, str) or not file or Path(file).name != file:
-        _refuse(path, name, "must be the name of a file in the same folder", file)
+        refuse(path, name, "must be the name of a file in the same folder", file)
     try:
         basis = np.load(path.parent / file, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
@@ -232,7 +225,7 @@ def _basis(path: Path, name: str, file: object, n_fft: int) -> Floats:
     is_table = isinstance(basis, np.ndarray) and basis.ndim == 2 and basis.dtype.kind == "f"
     if not is_table or basis.shape[1] != n_bins or not np.isfinite(basis).all():
         got = f"{basis.dtype} {list(basis.shape)}" if isinstance(basis, np.ndarray) else type(basis).__name__
-        _refuse(path.parent / file, None, f"must be finite floats (n_mels, {n_bins})", got)
+        refuse(path.parent / file, None, f"must be finite floats (n_mels, {n_bins})", got)
     return np.ascontiguousarray(basis, np.float32)
 
 
@@ -243,13 +236,13 @@ def _test_sound(sanity: object, sample_rate: int) -> TestSound | None:
     if not isinstance(test, dict) or chirp is None or int(chirp[2]) != sample_rate:
         return None
     first, length, mel = test.get("embedding_first5"), test.get("embedding_l2"), test.get("mel", {})
-    if not isinstance(first, list) or not all(map(_is_number, first)) or not _is_number(length):
+    if not isinstance(first, list) or not all(map(is_number, first)) or not is_number(length):
         return None
     mel = mel if isinstance(mel, dict) else {}
     numbers: dict[str | tuple[int, int], float] = {}
     for name, value in mel.items():
         place = _MEL_PLACE.fullmatch(name)
-        if _is_number(value) and (place or name in ("mel_mean", "mel_std", "mel_min", "mel_max")):
+        if is_number(value) and (place or name in ("mel_mean", "mel_std", "mel_min", "mel_max")):
             numbers[(int(place[1]), int(place[2])) if place else name.removeprefix("mel_")] = float(value)
     shape: Any = mel.get("mel_shape")
     is_pair = isinstance(shape, list) and len(shape) == 2 and all(type(side) is int for side in shape)
@@ -262,11 +255,3 @@ def _test_sound(sanity: object, sample_rate: int) -> TestSound | None:
 def _chirp_of(n_samples: float, rate: float, loudness: float, start_hz: float, rise: float) -> Floats:
     t: npt.NDArray[np.float64] = np.arange(int(n_samples)) / rate
     return (loudness * np.sin(2 * np.pi * (start_hz * t + rise * t * t))).astype(np.float32)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def _refuse(path: Path, name: str | None, rule: str, value: object) -> NoReturn:
-    raise EncoderError(str(Problem(file=str(path), row=None, field=name, rule=rule, value=shown(value))))

@@ -6,16 +6,15 @@ cut from the centre, rescale, normalise. The part that is cut out is the only on
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from reeltag.errors import EncoderError, Problem, shown
+from reeltag.encoders.card_values import is_number, read_object, refuse
 
 FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 _MOST = 4096
@@ -80,14 +79,7 @@ def read_recipe(folder: Path) -> PictureRecipe:
         EncoderError: There is none, or it breaks a rule; the message names file, field, rule and value.
     """
     path = next((folder / name for name in FILES if (folder / name).is_file()), folder / FILES[-1])
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EncoderError(f"{path}: a video model needs it to prepare pictures ({error.strerror or error})") from None
-    except ValueError as error:
-        raise EncoderError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(data, dict):
-        _refuse(path, None, "must be an object", data)
+    data = read_object(path, "a video model needs it to prepare pictures")
     shortest, size = (None, None)
     if data.get("do_resize", True):
         shortest, size = _resizing(path, data.get("size"))
@@ -95,13 +87,13 @@ def read_recipe(folder: Path) -> PictureRecipe:
     if data.get("do_center_crop", "crop_size" in data):
         _, crop = _resizing(path, data.get("crop_size"), "crop_size")
     if shortest is not None and crop is None:
-        _refuse(path, "crop_size", "must be given with a size of the shorter side alone", data.get("crop_size"))
+        refuse(path, "crop_size", "must be given with a size of the shorter side alone", data.get("crop_size"))
     least = (shortest, shortest) if shortest is not None else size
     if crop is not None and least is not None and (crop[0] > least[0] or crop[1] > least[1]):
-        _refuse(path, "crop_size", f"must fit into size, {least[0]} x {least[1]}", data.get("crop_size"))
+        refuse(path, "crop_size", f"must fit into size, {least[0]} x {least[1]}", data.get("crop_size"))
     resample = data.get("resample", int(Image.Resampling.BILINEAR))
     if resample not in list(Image.Resampling):
-        _refuse(path, "resample", "must be one of Pillow's filters, 0 to 5", resample)
+        refuse(path, "resample", "must be one of Pillow's filters, 0 to 5", resample)
     mean = _triple(path, data, "image_mean", 0.0)
     if data.get("offset", False) and data.get("do_rescale", True):  # ViViT: pixels from -1
         mean = tuple(value + 1 for value in mean)
@@ -122,15 +114,15 @@ def _resizing(path: Path, value: Any, name: str = "size") -> tuple[int | None, t
         if not is_crop and _is_side(value.get("shortest_edge")) and value.get("longest_edge") is None:
             return value["shortest_edge"], None
     edge = "" if is_crop else " or shortest_edge"
-    _refuse(path, name, f"must be a number or an object of height and width{edge}, 1 to {_MOST} each", value)
+    refuse(path, name, f"must be a number or an object of height and width{edge}, 1 to {_MOST} each", value)
 
 
 def _scale(path: Path, data: dict[str, Any]) -> float:
     if not data.get("do_rescale", True):
         return 1.0
     scale = data.get("rescale_factor", 1 / 255)
-    if not _is_number(scale) or scale <= 0:
-        _refuse(path, "rescale_factor", "must be a number above 0", scale)
+    if not is_number(scale) or scale <= 0:
+        refuse(path, "rescale_factor", "must be a number above 0", scale)
     return float(scale)
 
 
@@ -138,20 +130,12 @@ def _triple(path: Path, data: dict[str, Any], name: str, default: float) -> tupl
     if not data.get("do_normalize", True):
         return (default,) * 3
     value = data.get(name)
-    if not isinstance(value, list) or len(value) != 3 or not all(map(_is_number, value)):
-        _refuse(path, name, "must be a list of three numbers", value)
+    if not isinstance(value, list) or len(value) != 3 or not all(map(is_number, value)):
+        refuse(path, name, "must be a list of three numbers", value)
     if name == "image_std" and min(value) <= 0:
-        _refuse(path, name, "must be above 0", value)
+        refuse(path, name, "must be above 0", value)
     return tuple(map(float, value))
 
 
 def _is_side(value: object) -> bool:
     return type(value) is int and 1 <= value <= _MOST
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
-
-
-def _refuse(path: Path, name: str | None, rule: str, value: object) -> NoReturn:
-    raise EncoderError(str(Problem(file=str(path), row=None, field=name, rule=rule, value=shown(value))))
