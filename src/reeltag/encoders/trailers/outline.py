@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from reeltag.catalogue.trailers import VIDEO_SUFFIXES
 from reeltag.encoders.trailers.reader import ShotReader, TrailerOutline
 from reeltag.encoders.trailers.shots import ShotConfig
-from reeltag.encoders.trailers.video import VIDEO_SUFFIXES
 from reeltag.errors import MediaError
 from reeltag.progress import Progress, silent
 

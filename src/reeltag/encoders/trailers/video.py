@@ -15,10 +15,6 @@ from typing import Any
 
 from reeltag.errors import MediaError, MissingExtraError
 
-VIDEO_SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".vob", ".wmv", ".asf",
-    ".flv", ".ogv", ".3gp", ".mxf",
-)  # fmt: skip
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg,mxf,nut,rm,dv,gif,ivf,wtv,yuv4mpegpipe,mp3,"
     "h264,hevc,mpegvideo,m4v,av1,obu"
