@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.posters import stand_in, with_posters
 from benchmark.tiny import GRAPH, MODELS
-from reeltag.benchmark import BENCHMARKS, NOT_IN_MMIMDB
+from reeltag.benchmark import BENCHMARKS, NOT_IN_MMIMDB, RETRIEVAL_BENCHMARKS
 
 from .runner import Commands
 
@@ -77,15 +77,15 @@ def test_which_titles_are_trained_on(reeltag: Commands) -> None:
 def test_list(reeltag: Commands) -> None:
     result = reeltag("benchmark", "--list")
     assert result.code == 0
-    assert all(name in result.out for name in BENCHMARKS)
+    assert all(name in result.out for name in [*BENCHMARKS, *RETRIEVAL_BENCHMARKS])
     assert "MM-GATBT" in result.out
     listed = reeltag("benchmark", "--list", "--json").json
-    assert [found["name"] for found in listed] == list(BENCHMARKS)
+    assert [found["name"] for found in listed] == [*BENCHMARKS, *RETRIEVAL_BENCHMARKS]
     assert listed[0]["entries"] == [asdict(entry)["label"] for entry in BENCHMARKS["idkg-table2"].entries]
 
 
 def test_mistakes(reeltag: Commands) -> None:
-    known = ", ".join(BENCHMARKS)
+    known = ", ".join([*BENCHMARKS, *RETRIEVAL_BENCHMARKS])
     reeltag.fails("benchmark", because="benchmark needs a recipe and a catalogue; reeltag benchmark --list names the "
                   "recipes")  # fmt: skip
     reeltag.fails("benchmark", "table2", "films.jsonl", because=f"benchmark 'table2' is unknown; known: {known}")
@@ -146,3 +146,55 @@ def test_posters(reeltag: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     assert image["rows"][0]["blocks"] == ["poster.shade"]
     other = reeltag(*words, "--no-variants", "--ocr-engine", "tesserocr")
     assert other.code == 2 and "needs the package 'tesserocr'" in other.err
+
+
+def test_rows_of_the_trailer_table_are_made_from_the_modalities(reeltag: Commands) -> None:
+    words = ("benchmark", "trailer-table", "films.jsonl", "--out", "bench", "--seeds", "1", "--plot-encoder", "tfidf",
+             *assignments(), "--modalities", "plot,title,credits")  # fmt: skip
+    result = reeltag(*words, "--only", "plot + title,full")
+    assert result.code == 0, result.err
+    assert "runs trained now: 2\nreport: bench/trailer-table-clean.md\n" in result.out
+    assert "for scale" in result.out
+    told = reeltag(*words, "--only", "plot + title,full", "--json").json
+    assert [row["label"] for row in told["rows"]] == ["plot + title", "full"]
+    assert all(0 < row["areas"]["weighted_auprc"]["mean"] <= 1 for row in told["rows"])
+    reeltag.fails(*words, "--only", "image", because="trailer-table has no entry 'image'; known: random, plot, title, "
+                  "credits, plot + title, plot + credits, title + credits, naive concat, full, full as star, "
+                  "as published, early fusion, GMU")  # fmt: skip
+    reeltag.fails(*words, "--words", "tags", because="--words and --split are for retrieval-table; got trailer-table")
+
+
+def test_an_encoder_of_trailers_adds_its_modality(reeltag: Commands) -> None:
+    result = reeltag(
+        "benchmark", "trailer-table", "films.jsonl", "--only", "scene + image", "--scene-encoder", "descriptors"
+    )
+    assert result.code == 2
+    assert "image + motion, image + audio, image + scene, naive concat" in result.err.replace("\n", " ")
+
+
+def test_neighbours_are_measured(reeltag: Commands) -> None:
+    fine = json.dumps({"dim": 8, "out": 4, "batch_size": 16, "epochs": 1, "weigh": False})
+    words = ("benchmark", "retrieval-table", "films.jsonl", "--out", "bench", "--seeds", "1", "--plot-encoder", "tfidf",
+             *assignments(), "--modalities", "plot,title", "--set", f"fine={fine}")  # fmt: skip
+    result = reeltag(*words, "--words", "keywords", "--split", "test", "--only", "raw,coarse and fine")
+    assert result.code == 0, result.err
+    assert "nDCG@10 on shared keywords: 16 queries, 21 candidates each (median)" in result.out
+    assert "Genre overlap of the 10 nearest among all titles: 24 queries" in result.out
+    assert result.out.endswith(
+        "models trained now: 1\nreport: bench/retrieval-table-clean.md\nfigures: bench/retrieval-table-clean.json\n"
+    )
+    asked = (*words, "--words", "keywords", "--only", "raw,coarse and fine", "--json")
+    told, kept = (
+        reeltag(*asked).json,
+        json.loads((reeltag.folder / "bench/retrieval-table-clean.json").read_text("utf-8")),
+    )
+    assert told == kept
+    assert told["measure"]["words"] == ["keywords"]
+    reeltag.fails(*words, "--words", "genres",
+                  because="RetrievalConfig.words must not name a field that is learned; got 'genres'")  # fmt: skip
+    reeltag.fails(*words, "--split", "train",
+                  because="RetrievalConfig.split must be one of test, validation; got 'train'")  # fmt: skip
+    reeltag.fails(*words, "--against", "coarse", because="retrieval-table tests every space against the raw text and "
+                  "the coarse one; give no --against")  # fmt: skip
+    reeltag.fails(*words, "--protocol", "published",
+                  because="retrieval-table is for protocol 'clean' alone; got 'published'")  # fmt: skip

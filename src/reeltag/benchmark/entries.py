@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from reeltag.benchmark.published import METRICS, PUBLISHED, Paper, PublishedRow
@@ -97,7 +97,7 @@ class Benchmark:
     Attributes:
         name: Name of the recipe.
         title: What it shows.
-        entries: Its rows.
+        entries: Its rows; with ``rows_of`` those that are listed.
         reference: Label of the row that all others are tested against.
         draws: ``table`` only, or also ``bars`` per label, a ``curve`` over ``x``, or ``cases``.
         paper: The paper it repeats; None for none.
@@ -108,6 +108,7 @@ class Benchmark:
         examined: Labels of the rows that are also reported by decade, and under the variants.
         variants: Changes of the test titles that these rows are read again with, once trained.
         long_tail: Report what rows are worth on rare labels: ranking figures, macro F1 of head, middle and tail.
+        rows_of: Makes the rows from the modalities that are asked for, in their order; None where they are fixed.
     """
 
     name: str
@@ -123,6 +124,15 @@ class Benchmark:
     examined: tuple[str, ...] = ()
     variants: tuple[Variant, ...] = ()
     long_tail: bool = False
+    rows_of: Callable[[Sequence[str]], tuple[Entry, ...]] | None = None
+
+    def reading(self, modalities: Sequence[str]) -> Benchmark:
+        """Return the benchmark with the rows for the modalities that are asked for.
+
+        Raises:
+            ConfigError: It has no rows for them.
+        """
+        return self if self.rows_of is None else replace(self, entries=self.rows_of(modalities))
 
     def select(self, labels: Iterable[str]) -> tuple[Entry, ...]:
         """Return the rows of the given labels, in the order of the benchmark; all of them when there are none.

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from reeltag.benchmark.long_tail import COVERAGE, PRECISIONS, PROPENSITY_SCORED
 from reeltag.benchmark.published import HIT, METRIC_NAMES, METRICS, PUBLISHED_CASES
 from reeltag.benchmark.report import BenchmarkReport, Row, Summary
+from reeltag.benchmark.weighted import WEIGHTED_NAMES
 from reeltag.evaluation import AT_HALF, GLOBAL, PER_LABEL
 from reeltag.evaluation.tails import GROUPS
 
-_MISSING = "–"
+MISSING = "–"
 _ENDS = 30  # labels shown of either end, when they are more than twice as many
 _NAMED = 30  # labels named in a cell
+_WITH_SPREAD = 5  # figures that a terminal has room for with their spread; of more, means alone
 
 
 def to_markdown(report: BenchmarkReport) -> str:
@@ -21,16 +23,16 @@ def to_markdown(report: BenchmarkReport) -> str:
     lines = [f"# {name} ({report.benchmark.name}, protocol `{report.config.protocol}`)", ""]
     if paper is not None:
         lines += [f"Counterpart of {report.benchmark.source} of {paper.name}.", ""]
-    lines += _table(("", ""), list(report.facts.items()))
+    lines += markdown_table(("", ""), list(report.facts.items()))
     lines += ["", "| titles | " + " | ".join(report.titles) + " |", "|---|" + "---|" * len(report.titles)]
     lines += ["| number | " + " | ".join(f"{n:,}" for n in report.titles.values()) + " |"]
-    shares = [f"{100 * report.overlaps[name]:.1f} %" if name in report.overlaps else _MISSING for name in report.titles]
+    shares = [f"{100 * report.overlaps[name]:.1f} %" if name in report.overlaps else MISSING for name in report.titles]
     lines += [f"| share of the test titles among them | {' | '.join(shares)} |", ""]
     lines += [f"- {note}" for note in report.notes]
     lines += ["", "## At threshold 0.5" + (", beside the published figures" if paper is not None else ""), ""]
-    lines += _table(*_half_table(report))
+    lines += markdown_table(*_half_table(report))
     lines += ["", "## At the global threshold, chosen on the validation titles", ""]
-    lines += _table(*_global_table(report))
+    lines += markdown_table(*_global_table(report))
     lines += [
         "",
         *_tail_section(report),
@@ -50,17 +52,17 @@ def short_tables(report: BenchmarkReport) -> list[tuple[str, list[str], list[lis
     printed = paper.metrics if paper is not None else ()
     for row in report.rows:
         published = row.entry.published_row
-        own = [_summary(row, AT_HALF, metric) for metric in metrics]
+        own = [_summary(row, AT_HALF, metric, short=len(metrics) > _WITH_SPREAD) for metric in metrics]
         theirs = [published.value(metric) if published else None for metric in printed]
         half.append([row.entry.label, *own, *map(_figure, theirs)])
         if row.runs:
             average = row.mean_average_precision
             figures = [str(row.f1(GLOBAL, metric)) for metric in METRICS[:2]]
             more = [_figure(average.mean if average else None), _figure(row.ece.mean)]
-            mcnemar = p_value(row.decisions.p_value) if row.decisions else _MISSING
+            mcnemar = p_value(row.decisions.p_value) if row.decisions else MISSING
             chosen.append([row.entry.label, *figures, *more, *_tests(row), mcnemar])
     beside = f"; right: published on {paper.datasets[0]}, {paper.short}" if paper is not None else ""
-    names = [METRIC_NAMES[metric] for metric in metrics]
+    names = [_short(metric) if metric in WEIGHTED_NAMES else METRIC_NAMES[metric] for metric in metrics]
     tables = [
         (f"F1 at threshold 0.5{beside}", ["model", *names, *map(_short, printed)], half),
         (
@@ -108,7 +110,7 @@ def _global_table(report: BenchmarkReport) -> tuple[list[str], list[list[str]]]:
             rows.append([row.entry.label, row.why_not, *[""] * (len(header) - 2)])
             continue
         own = [_summary(row, GLOBAL, metric) for metric in metrics]
-        more = [str(row.mean_average_precision or _MISSING), str(row.ece), f"{row.train_seconds.mean:.1f}"]
+        more = [str(row.mean_average_precision or MISSING), str(row.ece), f"{row.train_seconds.mean:.1f}"]
         reads = ", ".join(row.modalities) + (" as tokens" if row.entry.tokens else "")
         rows.append([row.entry.label, *own, *more, reads, *_tests(row)])
     return header, rows
@@ -118,7 +120,7 @@ def _tail_section(report: BenchmarkReport) -> list[str]:
     found = _tail_table(report)
     if not found:
         return []
-    return ["## Long tail: at thresholds per label, and without thresholds", "", *_table(*found), ""]
+    return ["## Long tail: at thresholds per label, and without thresholds", "", *markdown_table(*found), ""]
 
 
 def _tail_table(report: BenchmarkReport, *, short: bool = False) -> tuple[list[str], list[list[str]]] | None:
@@ -132,11 +134,11 @@ def _tail_table(report: BenchmarkReport, *, short: bool = False) -> tuple[list[s
     rows = []
     for row in report.rows:
         if not row.runs:
-            rows.append([row.entry.label, *[_MISSING] * (len(header) - 1)])
+            rows.append([row.entry.label, *[MISSING] * (len(header) - 1)])
             continue
         figures = [row.figure(PER_LABEL, metric) for metric in (*METRICS[:2], *ranking)]
         figures += [row.mean_average_precision, *map(row.tail, (*GROUPS, COVERAGE))]
-        told = [_figure(figure.mean if figure else None) if short else str(figure or _MISSING) for figure in figures]
+        told = [_figure(figure.mean if figure else None) if short else str(figure or MISSING) for figure in figures]
         rows.append([row.entry.label, *told, f"{row.train_seconds.mean:.1f}"])
     return header, rows
 
@@ -159,20 +161,20 @@ def _decision_section(report: BenchmarkReport) -> list[str]:
         if (test := row.decisions) is not None
     ]
     heading = f"## Decisions against those of {report.benchmark.reference} (McNemar)"
-    return [heading, "", *_table(header, rows), ""] if rows else []
+    return [heading, "", *markdown_table(header, rows), ""] if rows else []
 
 
 def _names(labels: Sequence[str]) -> str:
     """Return labels in words, the first of them when they are many; a dash for none."""
     more = len(labels) - _NAMED
-    return ", ".join(labels[:_NAMED]) + (f" and {more:,} more" if more > 0 else "") or _MISSING
+    return ", ".join(labels[:_NAMED]) + (f" and {more:,} more" if more > 0 else "") or MISSING
 
 
 def _variant_section(report: BenchmarkReport) -> list[str]:
     found = _variant_table(report)
     if not found:
         return []
-    return ["## The posters of the test titles changed, at the global threshold", "", *_table(*found), ""]
+    return ["## The posters of the test titles changed, at the global threshold", "", *markdown_table(*found), ""]
 
 
 def _variant_table(report: BenchmarkReport, *, short: bool = False) -> tuple[list[str], list[list[str]]] | None:
@@ -185,14 +187,14 @@ def _variant_table(report: BenchmarkReport, *, short: bool = False) -> tuple[lis
             continue
         whole = row.f1(GLOBAL, "micro_f1")
         own = [_summary(row, GLOBAL, metric) for metric in metrics]
-        rows.append([row.entry.label, "as they are", *own, _MISSING, _share(row.share("poster_text"))])
+        rows.append([row.entry.label, "as they are", *own, MISSING, _share(row.share("poster_text"))])
         for name, why_not in row.variants.items():
             micro = row.varied(name, "micro_f1")
             if micro is None:
                 told = f"{name}: {'not run' if short else why_not}"
-                rows.append([row.entry.label, told, *[_MISSING] * (len(header) - 2)])
+                rows.append([row.entry.label, told, *[MISSING] * (len(header) - 2)])
                 continue
-            own = [str(row.varied(name, metric) or _MISSING) for metric in metrics]
+            own = [str(row.varied(name, metric) or MISSING) for metric in metrics]
             difference = f"{micro.mean - whole.mean:+.3f}"
             rows.append([row.entry.label, name, *own, difference, _share(row.share("poster_text", name))])
     return (header, rows) if rows else None
@@ -202,7 +204,7 @@ def _decade_section(report: BenchmarkReport) -> list[str]:
     found = _decade_table(report)
     if not found:
         return []
-    return ["## Micro / macro F1 by decade of release, at the global threshold", "", *_table(*found), ""]
+    return ["## Micro / macro F1 by decade of release, at the global threshold", "", *markdown_table(*found), ""]
 
 
 def _decade_table(report: BenchmarkReport) -> tuple[list[str], list[list[str]]] | None:
@@ -225,7 +227,7 @@ def _tests(row: Row) -> list[str]:
     cells = []
     for metric in ("micro_f1", "macro_f1"):
         test = row.tests.get(metric)
-        cells += [_MISSING] * 2 if test is None else [f"{test.difference:+.3f}", p_value(test.p_value)]
+        cells += [MISSING] * 2 if test is None else [f"{test.difference:+.3f}", p_value(test.p_value)]
     return cells
 
 
@@ -240,13 +242,14 @@ def _published(figures: Sequence[float | None]) -> str:
     return " / ".join(map(_figure, figures))
 
 
-def _summary(row: Row, rule: str, metric: str) -> str:
-    """Return a figure of a row; a dash when it was not run or does not hold it."""
-    return str((row.figure(rule, metric) if row.runs else None) or _MISSING)
+def _summary(row: Row, rule: str, metric: str, *, short: bool = False) -> str:
+    """Return a figure of a row, its mean alone when short; a dash when it was not run or does not hold it."""
+    figure = row.figure(rule, metric) if row.runs else None
+    return _figure(figure.mean if figure else None) if short else str(figure or MISSING)
 
 
 def _share(value: float | None) -> str:
-    return _MISSING if value is None else f"{100 * value:.1f} %"
+    return MISSING if value is None else f"{100 * value:.1f} %"
 
 
 def _short(metric: str) -> str:
@@ -254,7 +257,7 @@ def _short(metric: str) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return _MISSING if value is None else f"{value:.3f}"
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def _label_section(report: BenchmarkReport) -> list[str]:
@@ -268,7 +271,7 @@ def _label_section(report: BenchmarkReport) -> list[str]:
         note = [f"The {_ENDS} most and {_ENDS} least frequent of {len(names):,} labels; all are in the JSON.", ""]
         names = [*names[:_ENDS], *names[-_ENDS:]]
     rows = [[name, f"{report.labels[name]:,}", *(f"{f1[name]:.3f}" for f1 in found.values())] for name in names]
-    return ["## F1 per label at the global threshold", "", *note, *_table(header, rows), ""]
+    return ["## F1 per label at the global threshold", "", *note, *markdown_table(header, rows), ""]
 
 
 def _attention_section(report: BenchmarkReport) -> list[str]:
@@ -277,10 +280,10 @@ def _attention_section(report: BenchmarkReport) -> list[str]:
         return []
     names = list(dict.fromkeys(name for means in told.values() for name in means))
     rows = [
-        [label, *(f"{means[name]:.3f}" if name in means else _MISSING for name in names)]
+        [label, *(f"{means[name]:.3f}" if name in means else MISSING for name in names)]
         for label, means in told.items()
     ]
-    return ["## Mean attention on the test titles (seed 0)", "", *_table(["model", *names], rows), ""]
+    return ["## Mean attention on the test titles (seed 0)", "", *markdown_table(["model", *names], rows), ""]
 
 
 def _case_section(report: BenchmarkReport) -> list[str]:
@@ -293,11 +296,12 @@ def _case_section(report: BenchmarkReport) -> list[str]:
     return [
         "## The three films of the published figure",
         "",
-        *_table(["plot", "people", "attention of the poster", "of the plot", "of the credits"], rows),
+        *markdown_table(["plot", "people", "attention of the poster", "of the plot", "of the credits"], rows),
         "",
     ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table."""
     lines = [header, ["---"] * len(header), *rows]
     return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines]

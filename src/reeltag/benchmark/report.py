@@ -14,6 +14,7 @@ from reeltag.benchmark.long_tail import COVERAGE, RANKING_METRICS
 from reeltag.benchmark.published import HIT, IDKG_PAPER, METRICS
 from reeltag.benchmark.runs import Run
 from reeltag.benchmark.settings import BenchmarkConfig
+from reeltag.benchmark.weighted import AREAS, DECIDED
 from reeltag.config import to_json
 from reeltag.evaluation import AT_HALF, GLOBAL, PER_LABEL, PropensityConfig
 from reeltag.evaluation.tails import GROUPS
@@ -66,9 +67,11 @@ class Row:
         return Summary.of([run.figures[rule][metric] for run in self.runs])
 
     def figure(self, rule: str, metric: str) -> Summary | None:
-        """Return any figure at a threshold rule, or of the ranking; None where a run does not hold it."""
+        """Return any figure at a threshold rule, of the ranking or of an area; None where a run does not hold it."""
         if metric in RANKING_METRICS:
             return _summary([run.ranking.get(metric) for run in self.runs])
+        if metric in AREAS:
+            return _summary([run.areas.get(metric) for run in self.runs])
         return _summary([run.figures.get(rule, {}).get(metric) for run in self.runs])
 
     def tail(self, name: str) -> Summary | None:
@@ -134,6 +137,8 @@ class Row:
             "blocks": self.runs[0].blocks,
             "figures": {rule: {metric: vars(self.f1(rule, metric)) for metric in METRICS} for rule in RULES},
             HIT: {rule: _json(self.figure(rule, HIT)) for rule in RULES},
+            "weighted": {rule: {metric: _json(self.figure(rule, metric)) for metric in DECIDED} for rule in RULES},
+            "areas": {metric: _json(self.figure("", metric)) for metric in AREAS},
             PER_LABEL: {metric: _json(self.figure(PER_LABEL, metric)) for metric in (*METRICS, HIT)},
             "ranking": {metric: _json(self.figure("", metric)) for metric in RANKING_METRICS},
             "tail": {name: _json(self.tail(name)) for name in (*GROUPS, COVERAGE)},
@@ -217,6 +222,11 @@ class BenchmarkReport:
             notes.append(
                 "hit ratio (`hit_at_least_one`): share of the test titles with at least one predicted label that is "
                 "right; a title without any prediction is a miss."
+            )
+        if AREAS[0] in benchmark.metrics:
+            notes.append(
+                "Weighted figures are means over the labels, each counted as often as a test title has it; AUPRC is "
+                "the average precision. A dash stands where a kept run is older than the figure."
             )
         notes.append(
             "± is the standard deviation over trainings that differ in their seed alone: titles and graph are the "

@@ -22,7 +22,7 @@ from reeltag.benchmark.protocols import Partition, partition
 from reeltag.benchmark.report import BenchmarkReport, Row
 from reeltag.benchmark.runs import Outcome, RunFolder
 from reeltag.benchmark.settings import BenchmarkConfig, default_config, model_settings
-from reeltag.benchmark.tables import benchmark
+from reeltag.benchmark.tables import RETRIEVAL_BENCHMARKS, benchmark
 from reeltag.catalogue import Catalogue
 from reeltag.errors import ArtefactError, ConfigError
 from reeltag.features import modality_of
@@ -58,13 +58,16 @@ def run_benchmark(
         The report, every figure in it.
 
     Raises:
-        ConfigError: There is no such benchmark, entry, model or setting.
+        ConfigError: There is no such benchmark, entry, model or setting, or it is one of ``RETRIEVAL_BENCHMARKS``.
         SplitError: There are no training, validation or test titles with a label.
         LabelError: No label is frequent enough.
         ArtefactError: Nothing can be written to ``out``.
     """
     chosen = benchmark(recipe) if isinstance(recipe, str) else recipe
+    if chosen.name in RETRIEVAL_BENCHMARKS:
+        raise ConfigError(f"{chosen.name} measures no labels; run_retrieval runs it")
     config = config or default_config(chosen)
+    chosen = chosen.reading(config.features.modalities)
     entries = chosen.select(config.only)
     settings = model_settings(entries, config.models)
     background = config.features.credits.background
@@ -80,7 +83,7 @@ def run_benchmark(
     for entry in entries:
         if not reasons[entry.label]:
             inputs.describe(entry)  # settings of the graph that break a rule are told here
-    _check_writable(out, out / "runs" / config.protocol, out / "graphs")
+    check_writable(out, out / "runs" / config.protocol, out / "graphs")
     for entry in entries:
         if not reasons[entry.label] and not all(runs.find(entry, seed) for seed in range(config.n_seeds)):
             reasons[entry.label] = inputs.lacks(entry)
@@ -141,7 +144,7 @@ def _without_unread_words(config: BenchmarkConfig, entries: Sequence[Entry]) -> 
     return replace(config, features=replace(config.features, modalities=modalities))
 
 
-def _check_writable(*folders: Path) -> None:
+def check_writable(*folders: Path) -> None:
     """Make folders, and try to write to each."""
     for folder in folders:
         try:

@@ -23,6 +23,7 @@ from reeltag.benchmark.entries import Entry, Variant
 from reeltag.benchmark.inputs import Inputs, digest
 from reeltag.benchmark.long_tail import KS, ranking_figures, tail_figures
 from reeltag.benchmark.published import HIT
+from reeltag.benchmark.weighted import area_figures, decided_figures
 from reeltag.calibration import CalibrationConfig, choose_thresholds
 from reeltag.config import from_json, to_json
 from reeltag.errors import ConfigError
@@ -47,7 +48,7 @@ from reeltag.models.estimator import NetworkModel
 from reeltag.progress import Progress, silent
 
 _SCHEMA = 1
-_SEED_STEP = 1000  # a member is trained with seed + its number: members of two seeds must not meet
+SEED_STEP = 1000  # a member is trained with seed + its number: members of two seeds must not meet
 _PROBABILITIES, _ATTENTION, _TEACHER, _KNOWN, _VARIANT = "probabilities", "attention.", "teacher", "people", "variant."
 _LIMITS = "thresholds.per_label"
 _NO_INTERVALS = BootstrapConfig(n_resamples=0)
@@ -64,8 +65,9 @@ class Run:
         entry: Label it was first run under.
         seed: Number of the training, from 0.
         depends_on: Everything the figures depend on.
-        figures: By threshold rule (``at 0.5``, ``global``, ``per_label``): micro, macro, weighted and samples F1, and
-            ``hit_at_least_one``. Runs of earlier versions lack the latter, and the rule ``per_label``.
+        figures: By threshold rule (``at 0.5``, ``global``, ``per_label``): micro, macro, weighted and samples F1,
+            ``hit_at_least_one``, and precision and recall weighted by support. Runs of earlier versions lack these
+            three, or the rule ``per_label``.
         threshold: The global threshold, chosen on the validation titles.
         mean_average_precision: None when no label has a positive.
         ece: Expected calibration error of the model's own probabilities.
@@ -79,6 +81,7 @@ class Run:
         train_seconds: Wall-clock time of the training alone.
         ranking: P@k, nDCG@k and PSP@k, as ``RANKING_METRICS`` names them; empty in runs of earlier versions.
         tail: Under ``per_label``, macro F1 of ``head``, ``middle`` and ``tail`` and ``label_coverage``; empty likewise.
+        areas: AUROC and average precision weighted by support; empty likewise.
     """
 
     entry: str
@@ -97,6 +100,7 @@ class Run:
     train_seconds: float = 0.0
     ranking: dict[str, float | None] = field(default_factory=dict)
     tail: dict[str, float | None] = field(default_factory=dict)
+    areas: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -202,7 +206,7 @@ class RunFolder:
         part, inputs = self.inputs.part, self.inputs
         kind = MODELS[entry.model]
         settings = self.settings[entry.label]
-        model = kind(from_json(kind.config_class, settings, f"{entry.label}: settings"), seed=_SEED_STEP * seed)
+        model = kind(from_json(kind.config_class, settings, f"{entry.label}: settings"), seed=SEED_STEP * seed)
         held_out = Validation(features=inputs.of(entry, part.validation), targets=part.targets_of(part.validation))
         learned, vectors = inputs.of(entry, part.train), inputs.label_vectors(entry)
         wanted = {variant: inputs.of_test(entry, variant) for variant in self.variants.get(entry.label, ())}
@@ -242,22 +246,24 @@ class RunFolder:
 
     def _measured(self, entry: Entry, seed: int, arrays: dict[str, Matrix], threshold: float) -> Run:
         part, n_labels = self.inputs.part, len(self.inputs.part.labels)
+        limits = {
+            AT_HALF: np.full(n_labels, 0.5, np.float32),
+            GLOBAL: np.full(n_labels, threshold, np.float32),
+            PER_LABEL: arrays[_LIMITS],
+        }
         evaluation = evaluate_predictions(
             Truth(targets=part.truth, labels=part.labels.labels),
             arrays[_PROBABILITIES],
-            {
-                AT_HALF: np.full(n_labels, 0.5, np.float32),
-                GLOBAL: np.full(n_labels, threshold, np.float32),
-                PER_LABEL: arrays[_LIMITS],
-            },
+            limits,
             config=EvaluationConfig(ks=KS, bootstrap=_NO_INTERVALS),
             training=TrainingCounts(labels=part.training_counts, n_titles=len(part.train)),
         )
+        weighted = decided_figures(part.truth, arrays[_PROBABILITIES], limits)
         return Run(
             entry=entry.label,
             seed=seed,
             depends_on=self.depends_on(entry, seed),
-            figures={scores.rule: _figures(scores) for scores in evaluation.rules},
+            figures={scores.rule: _figures(scores) | weighted[scores.rule] for scores in evaluation.rules},
             threshold=threshold,
             mean_average_precision=evaluation.ranking.mean_average_precision,
             ece=evaluation.ranking.ece,
@@ -272,6 +278,7 @@ class RunFolder:
             },
             ranking=ranking_figures(evaluation),
             tail=tail_figures(evaluation),
+            areas=area_figures(evaluation),
         )
 
     def _arrays(self, entry: Entry, seed: int) -> Path:
@@ -279,10 +286,11 @@ class RunFolder:
 
 
 def _that_matter(entry: Entry, settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a model without those, newer than kept runs, that change nothing for an entry."""
+    """Return the settings of a model without those, newer than kept runs or not used, that change nothing."""
     without = set() if settings.get("loss_settings") else {"loss_settings"}
     without |= set() if entry.tokens else {"max_positions"}
     without |= set() if settings.get("try_clusters") else {"try_clusters"}
+    without |= {"fine"} if settings.get("fine_stage") is False else set()
     return {name: value for name, value in settings.items() if name not in without}
 
 

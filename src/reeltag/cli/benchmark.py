@@ -23,14 +23,15 @@ from reeltag.cli.options import (
 from reeltag.cli.show import progress_bar, say, say_json, table
 
 if TYPE_CHECKING:
-    from reeltag.benchmark import Benchmark, BenchmarkConfig, BenchmarkReport
+    from reeltag.benchmark import Benchmark, BenchmarkConfig, BenchmarkReport, RetrievalConfig
+    from reeltag.catalogue import Catalogue
 
 
 def benchmark(
     recipe: Annotated[
         str | None,
         typer.Argument(
-            help="A table or figure, such as idkg-table2 or poster-table; --list names all.", show_default=False
+            help="A table or figure, such as idkg-table2 or trailer-table; --list names all.", show_default=False
         ),
     ] = None,
     catalogue: Annotated[
@@ -69,7 +70,8 @@ def benchmark(
     modalities: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated: plot, title, year, credits, poster, poster_text (default: by benchmark).",
+            help="Comma-separated: plot, title, year, credits, poster, poster_text, image, scene, motion, audio "
+            "(default: by benchmark).",
             show_default=False,
         ),
     ] = None,
@@ -96,6 +98,22 @@ def benchmark(
         typer.Option(
             help="blip:MODEL or bridgetower:MODEL, for the rows BLIP and BridgeTower. Repeatable.", show_default=False
         ),
+    ] = None,
+    image_encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Of trailers, as for train. Repeatable; adds the modality image.", show_default=False),
+    ] = None,
+    scene_encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Of trailers, as for train. Repeatable; adds the modality scene.", show_default=False),
+    ] = None,
+    motion_encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Of trailers, as for train. Repeatable; adds the modality motion.", show_default=False),
+    ] = None,
+    audio_encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="Of trailers, as for train. Repeatable; adds the modality audio.", show_default=False),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -127,6 +145,21 @@ def benchmark(
             show_default=False,
         ),
     ] = None,
+    words: Annotated[
+        str | None,
+        typer.Option(
+            help="For retrieval-table: comma-separated list fields whose shared words count; nothing may have learned "
+            "them (default: tags,keywords).",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="For retrieval-table: whose titles ask for neighbours, test or validation (default: test).",
+            show_default=False,
+        ),
+    ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List benchmarks and their entries, and exit.")] = False,
     maps: Maps = None,
     posters: PosterPaths = None,
@@ -137,8 +170,8 @@ def benchmark(
     as_json: AsJson = False,
 ) -> None:
     """Rerun a table or figure of a paper on a catalogue, beside the published figures."""
+    from reeltag.benchmark import RETRIEVAL_BENCHMARKS, run_benchmark
     from reeltag.benchmark import benchmark as benchmark_named
-    from reeltag.benchmark import run_benchmark
     from reeltag.errors import ConfigError
 
     if list_all:
@@ -148,7 +181,8 @@ def benchmark(
         raise ConfigError("benchmark needs a recipe and a catalogue; reeltag benchmark --list names the recipes")
     chosen = benchmark_named(recipe)
     encoders = {"plot": plot_encoder, "poster": poster_encoder, "poster_text": poster_text_encoder,
-                "joint": joint_encoder}  # fmt: skip
+                "joint": joint_encoder, "image": image_encoder, "scene": scene_encoder, "motion": motion_encoder,
+                "audio": audio_encoder}  # fmt: skip
     config = _config(
         chosen,
         {
@@ -168,7 +202,11 @@ def benchmark(
         },
         settings=settings or [],
     )
+    chosen = chosen.reading(config.features.modalities)
     chosen.select(config.only)
+    measure = _measure(words, split, against) if chosen.name in RETRIEVAL_BENCHMARKS else None
+    if measure is None and (words is not None or split is not None):
+        raise ConfigError(f"--words and --split are for retrieval-table; got {chosen.name}")
     if against is not None:
         (reference,) = chosen.select([against])
         chosen = replace(chosen, reference=reference.label)
@@ -182,6 +220,9 @@ def benchmark(
         label_field=config.labels.field,
     )
     command = shlex.join(["reeltag", *sys.argv[1:]])
+    if measure is not None:
+        _neighbours(films, out, config, measure, command=command, cache=cache, as_json=as_json)
+        return
     with progress_bar() as progress:
         report = run_benchmark(chosen, films, out, config, command=command, cache=cache, progress=progress)
     if as_json:
@@ -202,13 +243,15 @@ def _config(
 ) -> BenchmarkConfig:
     from reeltag.benchmark import BenchmarkConfig, changed, default_config
     from reeltag.config import from_json, to_json
+    from reeltag.encoders.trailers.contract import SHOT_MODALITIES
 
     whole: dict[str, Any] = to_json(default_config(recipe))
     read = whole["features"]
     if modalities:
         read["modalities"] = modalities
-    if "joint_encoders" in features and "joint" not in read["modalities"]:
-        read["modalities"] = [*read["modalities"], "joint"]
+    for name in ("joint", *SHOT_MODALITIES):
+        if f"{name}_encoders" in features and name not in read["modalities"]:
+            read["modalities"] = [*read["modalities"], name]
     read |= features
     if labels is not None:
         whole["labels"]["field"] = labels
@@ -228,8 +271,50 @@ def _words(text: str | None) -> list[str]:
     return [word.strip() for word in (text or "").split(",") if word.strip()]
 
 
+def _measure(words: str | None, split: str | None, against: str | None) -> RetrievalConfig:
+    from reeltag.benchmark import RetrievalConfig
+    from reeltag.errors import ConfigError
+
+    if against is not None:
+        raise ConfigError(
+            "retrieval-table tests every space against the raw text and the coarse one; give no --against"
+        )
+    default = RetrievalConfig()
+    return RetrievalConfig(
+        words=default.words if words is None else tuple(_words(words)), split=default.split if split is None else split
+    )
+
+
+def _neighbours(
+    films: Catalogue,
+    out: Path,
+    config: BenchmarkConfig,
+    measure: RetrievalConfig,
+    *,
+    command: str,
+    cache: Path | None,
+    as_json: bool,
+) -> None:
+    """Run ``retrieval-table`` and print its report."""
+    from reeltag.benchmark import RetrievalRun, retrieval_tables, run_retrieval
+
+    run = RetrievalRun(config=config, measure=measure)
+    with progress_bar() as progress:
+        report = run_retrieval(films, out, run, command=command, cache=cache, progress=progress)
+    if as_json:
+        say_json(report.to_json())
+        return
+    for title, header, rows in retrieval_tables(report):
+        table(title, header, rows)
+    for note in report.notes:
+        say(f"note: {note}")
+    say(f"models trained now: {report.n_trained:,}")
+    for kind, name in report.files.items():
+        say(f"{kind}: {out / name}")
+
+
 def _list(as_json: bool) -> None:
-    from reeltag.benchmark import BENCHMARKS
+    from reeltag.benchmark import BENCHMARKS, RETRIEVAL_BENCHMARKS
 
     found = [
         {
@@ -239,7 +324,7 @@ def _list(as_json: bool) -> None:
             "title": b.title,
             "entries": [entry.label for entry in b.entries],
         }
-        for b in BENCHMARKS.values()
+        for b in (BENCHMARKS | RETRIEVAL_BENCHMARKS).values()
     ]
     if as_json:
         say_json(found)

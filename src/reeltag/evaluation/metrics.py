@@ -59,10 +59,21 @@ class Counts:
             support=np.asarray(self.support.sum(), np.int64),
         )
 
+    def weighted_precision(self) -> float:
+        """Return the mean precision weighted by support; 0 when nothing is true."""
+        return self._weighted(self.precision)
+
+    def weighted_recall(self) -> float:
+        """Return the mean recall weighted by support, which is that of all pairs pooled; 0 when nothing is true."""
+        return self._weighted(self.recall)
+
     def weighted_f1(self) -> float:
         """Return the mean F1 weighted by support; 0 when nothing is true."""
+        return self._weighted(self.f1)
+
+    def _weighted(self, figures: Floats) -> float:
         total = int(self.support.sum())
-        return float((self.f1 * self.support).sum() / total) if total else 0.0
+        return float((figures * self.support).sum() / total) if total else 0.0
 
 
 def label_counts(targets: Matrix, decisions: Matrix) -> Counts:
@@ -132,6 +143,16 @@ def micro_f1(targets: Matrix, decisions: Matrix) -> float:
 def macro_f1(targets: Matrix, decisions: Matrix) -> float:
     """Return the plain mean of the labels' F1, in [0, 1]; a label with no positive and no decision counts as 0."""
     return float(label_counts(targets, decisions).f1.mean())
+
+
+def weighted_precision(targets: Matrix, decisions: Matrix) -> float:
+    """Return the mean of the labels' precision weighted by support, in [0, 1]; one without decisions counts as 0."""
+    return label_counts(targets, decisions).weighted_precision()
+
+
+def weighted_recall(targets: Matrix, decisions: Matrix) -> float:
+    """Return the mean of the labels' recall weighted by support, in [0, 1]; it is ``micro_recall``."""
+    return label_counts(targets, decisions).weighted_recall()
 
 
 def weighted_f1(targets: Matrix, decisions: Matrix) -> float:

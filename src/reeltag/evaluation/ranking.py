@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reeltag.errors import EvaluationError
-from reeltag.evaluation.metrics import Bools, Floats, Matrix, check_shapes
+from reeltag.evaluation.metrics import Bools, Floats, Ints, Matrix, check_shapes, label_counts
 
 _LABELS_PER_BLOCK = 64
 _CELLS_PER_BLOCK = 4_000_000
@@ -98,6 +98,30 @@ def auroc(targets: Matrix, probabilities: Matrix) -> Floats:
 def macro_auroc(targets: Matrix, probabilities: Matrix) -> float:
     """Return the mean AUROC of the labels with positives and negatives; NaN when there is none."""
     return rank_labels(targets, probabilities).macro_auroc
+
+
+def weighted_average_precision(targets: Matrix, probabilities: Matrix) -> float:
+    """Return the mean average precision of the labels weighted by support; NaN when nothing is true."""
+    return weighted_mean(average_precision(targets, probabilities), label_counts(targets, targets).support)
+
+
+def weighted_auroc(targets: Matrix, probabilities: Matrix) -> float:
+    """Return the mean AUROC, weighted by support, of the labels with positives and negatives; NaN without any."""
+    return weighted_mean(auroc(targets, probabilities), label_counts(targets, targets).support)
+
+
+def weighted_mean(figures: Floats, support: Ints) -> float:
+    """Return the mean of the labels' figures, each counted as often as its label is true.
+
+    Args:
+        figures: Shape (n_labels,); NaN where undefined, which is left out.
+        support: Titles with each label, same shape.
+
+    Returns:
+        NaN when no label that is true has a figure.
+    """
+    weights = np.where(np.isnan(figures), 0, support)
+    return float((np.nan_to_num(figures) * weights).sum() / weights.sum()) if weights.any() else float("nan")
 
 
 def precision_at_k(targets: Matrix, probabilities: Matrix, k: int) -> float:

@@ -73,6 +73,21 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MeanDifference:
+    """The mean of a figure of two runs on the same titles.
+
+    Attributes:
+        difference: Second minus first.
+        interval: Paired bootstrap percentile interval of it.
+        p_value: Two-sided; see ``compare_runs``.
+    """
+
+    difference: float
+    interval: Interval
+    p_value: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LabelTest:
     """McNemar's test of one label.
 
@@ -231,6 +246,50 @@ def compare_runs(
     )
 
 
+def bootstrap_means(values: Floats, config: BootstrapConfig | None = None) -> list[Interval]:
+    """Draw percentile intervals of the means of some figures of the same titles.
+
+    Args:
+        values: One row per title and one column per figure, (n_titles, n_figures), all finite.
+        config: How they are drawn; the defaults when None.
+
+    Returns:
+        An interval per column; empty when ``config.n_resamples`` is 0.
+
+    Raises:
+        EvaluationError: There is no title or no figure, or one is not finite.
+    """
+    config = config or BootstrapConfig()
+    return _intervals(_resampled_means(values, config), config.level) if config.n_resamples else []
+
+
+def compare_means(first: Floats, second: Floats, config: BootstrapConfig | None = None) -> MeanDifference:
+    """Compare the means of a figure of the same titles under two runs, by the paired bootstrap of ``compare_runs``.
+
+    Args:
+        first: The figure of each title in the first run, (n_titles,), all finite.
+        second: That of the second run, same shape and order.
+        config: How the interval is drawn; the defaults when None.
+
+    Raises:
+        EvaluationError: The shapes differ or are empty, a figure is not finite, or ``config.n_resamples`` is 0.
+    """
+    config = config or BootstrapConfig()
+    if first.shape != second.shape or first.ndim != 1:
+        raise EvaluationError(
+            f"two runs need one figure for each of the same titles; got {first.shape}, {second.shape}"
+        )
+    if config.n_resamples == 0:
+        raise EvaluationError("a comparison needs BootstrapConfig.n_resamples of at least 1; got 0")
+    differences = (second - first)[:, None]
+    resampled = _resampled_means(differences, config)
+    return MeanDifference(
+        difference=float(differences.mean()),
+        interval=_intervals(resampled, config.level)[0],
+        p_value=_two_sided_p(resampled),
+    )
+
+
 def compare_labels(targets: Matrix, first: Matrix, second: Matrix, *, labels: Sequence[str]) -> tuple[LabelTest, ...]:
     """Test for each label whether one run is right on more titles than the other.
 
@@ -310,6 +369,13 @@ def _weights(n_titles: int, config: BootstrapConfig) -> Iterator[Floats]:
         size = min(step, config.n_resamples - start)
         draws = (rng.integers(0, n_titles, n_titles) for _ in range(size))
         yield np.stack([np.bincount(draw, minlength=n_titles) for draw in draws]).astype(np.float64)
+
+
+def _resampled_means(values: Floats, config: BootstrapConfig) -> Floats:
+    """Return the means of every resample, (n_resamples, n_figures)."""
+    if values.ndim != 2 or 0 in values.shape or not np.isfinite(values).all():
+        raise EvaluationError(f"means need rows and columns of finite figures; got shape {values.shape}")
+    return np.concatenate([weights @ values / len(values) for weights in _weights(len(values), config)])
 
 
 def _intervals(figures: Floats, level: float) -> list[Interval]:

@@ -14,7 +14,8 @@ import av
 import numpy as np
 import pytest
 
-from reeltag.encoders.trailers.video import VIDEO_SUFFIXES, Clock, Video, open_media, packets_of
+from reeltag.catalogue.trailers import VIDEO_SUFFIXES
+from reeltag.encoders.trailers.video import Clock, Video, open_media, packets_of
 from reeltag.errors import MediaError, MissingExtraError
 
 from .videos import FPS, click, cut_off, plain, scene, write_video
