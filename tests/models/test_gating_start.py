@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from scipy.optimize import lsq_linear
 from sklearn.decomposition import TruncatedSVD
-from sklearn.linear_model import LinearRegression
 
 from reeltag.models.gating import start
 from reeltag.models.gating.experts import Experts
@@ -136,8 +136,10 @@ def all_pairs(experts: F4, targets: F4) -> tuple[npt.NDArray[np.float64], npt.ND
 
 def test_weights_are_the_roots_of_the_coefficients_of_least_squares() -> None:
     experts, targets = titles(120)
-    slopes = LinearRegression().fit(*all_pairs(experts, targets)).coef_
-    expected = np.sqrt(np.clip(slopes, 0, None))
+    cosines, overlaps = all_pairs(experts, targets)
+    design = np.column_stack([cosines, np.ones(len(cosines))])
+    least = np.append(np.zeros(cosines.shape[1]), -np.inf)  # the intercept alone may be negative
+    expected = np.sqrt(lsq_linear(design, overlaps, (least, np.inf)).x[:-1])
     found = expert_weights(experts, targets, seed=1)
     np.testing.assert_allclose(found, expected / expected.max(), atol=0.03)  # the noise has about none
     np.testing.assert_allclose(found[:2], expected[:2] / expected.max(), atol=0.01)
@@ -254,3 +256,15 @@ def test_of_many_vectors_a_part_is_read(monkeypatch: pytest.MonkeyPatch) -> None
     np.testing.assert_array_equal(part, principal_axes(x, 3, seed=0))
     assert not np.array_equal(part, whole)
     assert (np.abs(np.sum(whole * part, axis=1)) > 0.9).all()
+
+
+def test_an_expert_that_repeats_another_takes_nothing_from_a_third() -> None:
+    """Where plain least squares has a negative coefficient, the others are fitted anew without that expert."""
+    experts, targets = titles(120)
+    mixed = experts[:, :1] + 0.8 * experts[:, 1:2] + 0.3 * experts[:, 2:3]
+    more = np.concatenate([experts, mixed / np.linalg.norm(mixed, axis=2, keepdims=True)], axis=1).astype(np.float32)
+    cosines, overlaps = all_pairs(more, targets)
+    design = np.column_stack([cosines, np.ones(len(cosines))])
+    expected = lsq_linear(design, overlaps, (np.append(np.zeros(4), -np.inf), np.inf)).x[:-1]
+    found = expert_weights(more, targets, seed=2)
+    np.testing.assert_allclose(found, np.sqrt(expected / expected.max()), atol=0.04)

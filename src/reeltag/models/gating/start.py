@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.linear_model import LinearRegression
 from torch import nn
 
 from reeltag.models.gating.experts import Experts
@@ -59,8 +60,8 @@ def expert_weights(
     """Return what every expert counts in the likeness of titles, (n_experts,), the largest 1.
 
     The overlap of the label sets of random pairs of titles (Jaccard) is regressed on the experts' cosines by least
-    squares; as the cosine of weighted experts has the squares of their weights, the weights are the roots of the
-    coefficients, negative ones 0. All count 1 where the labels tell nothing.
+    squares with no negative coefficient; as the cosine of weighted experts has the squares of their weights, the
+    weights are the roots of the coefficients. All count 1 where the labels tell nothing.
 
     Args:
         experts: Of the training titles, of unit length or 0 where absent, (n_titles, n_experts, dim).
@@ -71,16 +72,17 @@ def expert_weights(
     drawn = np.random.default_rng(seed)
     first, second = drawn.integers(0, n, _PAIRS), drawn.integers(0, n, _PAIRS)
     first, second = first[first != second], second[first != second]
-    cosines = np.ones((len(first), experts.shape[1] + 1), np.float32)  # the last column is the intercept
+    cosines = np.zeros((len(first), experts.shape[1]), np.float32)
     overlap = np.zeros(len(first), np.float32)
     for part in _parts(len(first)):
         one, other = first[part], second[part]
-        cosines[part, :-1] = np.einsum("nmd,nmd->nm", experts[one], experts[other])
+        cosines[part] = np.einsum("nmd,nmd->nm", experts[one], experts[other])
         shared = (targets[one] * targets[other]).sum(axis=1)
         overlap[part] = shared / np.maximum(targets[one].sum(axis=1) + targets[other].sum(axis=1) - shared, 1)
-    slopes = np.linalg.lstsq(cosines, overlap, rcond=None)[0][:-1]
-    weights = np.sqrt(np.clip(slopes, 0, None))
-    if not len(first) or weights.max() == 0:
+    if not len(first):
+        return np.ones(experts.shape[1], np.float32)
+    weights = np.sqrt(LinearRegression(positive=True).fit(cosines, overlap).coef_)
+    if weights.max() == 0:
         return np.ones(experts.shape[1], np.float32)
     return np.asarray(weights / weights.max(), np.float32)
 
