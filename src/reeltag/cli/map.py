@@ -17,7 +17,7 @@ from reeltag.cli.options import (
     SkipBad,
     TaggerPath,
     TrailerPaths,
-    read_catalogue,
+    catalogue_reader,
     read_posters,
 )
 from reeltag.cli.show import progress_bar, say, say_json
@@ -76,18 +76,10 @@ def map_titles(
     given = None if catalogue is not None else read_posters(posters)
     films: list[Catalogue] = []
 
+    opened = catalogue_reader(maps=maps, posters=posters, trailers=trailers, separator=separator, skip_bad=skip_bad)
+
     def read(path: Path, field: str) -> Catalogue:
-        films.append(
-            read_catalogue(
-                path,
-                maps=maps,
-                posters=posters,
-                trailers=trailers,
-                separator=separator,
-                skip_bad=skip_bad,
-                label_field=field,
-            )
-        )
+        films.append(opened(path, field))
         return films[0]
 
     space, _ = Titles(tagger=tagger, catalogue=catalogue, index=index, cache=cache, read=read).open()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,6 +83,30 @@ def read_posters(places: list[Path] | None) -> Posters | None:
     from reeltag.catalogue.posters import open_posters
 
     return open_posters(_expanded(places)) if places else None
+
+
+def catalogue_reader(
+    *,
+    maps: list[str] | None,
+    posters: list[Path] | None,
+    trailers: list[Path] | None,
+    separator: str,
+    skip_bad: Path | None,
+) -> Callable[[Path, str], Catalogue]:
+    """Return what reads a catalogue as the options say, given its path and the field of labels."""
+
+    def read(path: Path, label_field: str) -> Catalogue:
+        return read_catalogue(
+            path,
+            maps=maps,
+            posters=posters,
+            trailers=trailers,
+            separator=separator,
+            skip_bad=skip_bad,
+            label_field=label_field,
+        )
+
+    return read
 
 
 def write_rejects(catalogue: Catalogue, path: Path) -> None:

@@ -18,12 +18,11 @@ from reeltag.cli.options import (
     SkipBad,
     TaggerPath,
     TrailerPaths,
-    read_catalogue,
+    catalogue_reader,
 )
 from reeltag.cli.show import say, say_json, table
 
 if TYPE_CHECKING:
-    from reeltag.catalogue import Catalogue
     from reeltag.retrieval import Similar, Space
 
 _TOLD_WORDS = 6
@@ -74,16 +73,7 @@ def similar(
         years=years_of(year), labels=tuple(label or []), known_only=known_only, exclude=tuple(exclude or [])
     )
 
-    def read(path: Path, field: str) -> Catalogue:
-        return read_catalogue(
-            path,
-            maps=maps,
-            posters=posters,
-            trailers=trailers,
-            separator=separator,
-            skip_bad=skip_bad,
-            label_field=field,
-        )
+    read = catalogue_reader(maps=maps, posters=posters, trailers=trailers, separator=separator, skip_bad=skip_bad)
 
     titles = Titles(tagger=tagger, catalogue=catalogue, index=index, cache=cache, read=read)
     space, lists = titles.open()

@@ -17,12 +17,11 @@ from reeltag.cli.options import (
     SkipBad,
     TaggerPath,
     TrailerPaths,
-    read_catalogue,
+    catalogue_reader,
 )
 from reeltag.cli.show import percent, progress_bar, say, say_json, table
 
 if TYPE_CHECKING:
-    from reeltag.catalogue import Catalogue
     from reeltag.retrieval import Changes, Genre, SubgenreConfig, Subgenres
 
 _TOLD_TITLES, _TOLD_LABELS = 3, 3
@@ -87,16 +86,7 @@ def subgenres(
     asked = {"method": method, "min_titles": min_titles, "clusters": clusters, "seed": seed}
     config = settings(earlier.config if earlier else None, asked, known_only)
 
-    def read(path: Path, field: str) -> Catalogue:
-        return read_catalogue(
-            path,
-            maps=maps,
-            posters=posters,
-            trailers=trailers,
-            separator=separator,
-            skip_bad=skip_bad,
-            label_field=field,
-        )
+    read = catalogue_reader(maps=maps, posters=posters, trailers=trailers, separator=separator, skip_bad=skip_bad)
 
     space, _ = Titles(tagger=tagger, catalogue=catalogue, index=index, cache=cache, read=read).open()
     with progress_bar() as progress:
