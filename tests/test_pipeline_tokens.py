@@ -258,7 +258,7 @@ def test_patches_are_proved_before_any_work(engine: Engine, films: Catalogue, mo
 
 def test_models_that_read_no_tokens_refuse_them(engine: Engine) -> None:
     with pytest.raises(
-        ConfigError, match=r"tokens must be empty for the model 'fusion', .* \(mmbt, poster read tokens"
+        ConfigError, match=r"tokens must be empty for the model 'fusion', .* \(mmbt, poster, gating read tokens"
     ):
         Recipe(features=tokens())
     assert Recipe(model="poster", features=tokens()).model == "poster"

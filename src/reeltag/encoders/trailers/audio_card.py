@@ -218,7 +218,7 @@ def _basis(path: Path, name: str, file: object, n_fft: int) -> Floats:
     if not isinstance(file, str) or not file or Path(file).name != file:
         refuse(path, name, "must be the name of a file in the same folder", file)
     try:
-        basis = np.load(path.parent / file, allow_pickle=False)
+        basis = np.load(path.parent / file)
     except (OSError, ValueError, EOFError) as error:
         raise EncoderError(f"{path.parent / file}: the mel basis of the card cannot be read ({error})") from None
     n_bins = n_fft // 2 + 1
