@@ -619,6 +619,7 @@ def test_find_duplicates_finds_every_kind(tmp_path: Path) -> None:
         "same_plot": {(4, 5)},
         "quoted_plot": {(4, 7), (5, 7), (6, 7)},
         "same_poster": {(0, 7)},
+        "same_trailer": set(),
     }
     assert duplicates.n_posters == 2
     groups = duplicates.groups()

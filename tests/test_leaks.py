@@ -182,13 +182,15 @@ def test_severities_and_sentences(planted: Catalogue) -> None:
     report = audit(planted)
     assert report.severity == "serious"
     assert report.verdict.startswith("The splits leak")
-    assert [report.check(kind).severity for kind in KINDS] == ["ok", "serious", "note", "serious", "warning", "ok"]
+    severities = [report.check(kind).severity for kind in KINDS]
+    assert severities == ["ok", "serious", "note", "serious", "warning", "ok", "ok"]
     assert report.check("same_plot").sentence == (
         "7 pairs of titles have near-same plots; 3 link train with validation or test and touch 3 of 8 test titles "
         "and 0 of 4 validation titles (labels equal in 1 of 2); 1 link background with validation or test; "
         "1 link validation with test."
     )
     assert report.check("same_poster").sentence == "No two titles have near-same posters."
+    assert report.check("same_trailer").sentence == "No two titles have the same trailer."
 
 
 def test_few_leaks_are_a_warning(planted: Catalogue) -> None:

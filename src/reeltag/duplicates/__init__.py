@@ -1,4 +1,4 @@
-"""Near-same titles: one film listed twice, plots copied from one another, posters shared by a box set.
+"""Near-same titles: one film listed twice, plots copied from one another, posters of a box set, one trailer for two.
 
 They are what leaks between the splits of a catalogue, so splits keep them together and the audit counts them.
 """
@@ -21,6 +21,7 @@ from reeltag.duplicates.config import (
 from reeltag.duplicates.plots import TEXT_FIELDS, near_same_plots
 from reeltag.duplicates.posters import PosterHashes, hash_posters, near_same_posters
 from reeltag.duplicates.titles import same_titles
+from reeltag.duplicates.trailers import same_trailers
 from reeltag.progress import Progress
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "near_same_plots",
     "near_same_posters",
     "same_titles",
+    "same_trailers",
 ]
 
 
@@ -65,6 +67,7 @@ def find_duplicates(
     plots, quotes, copied_texts, n_short = near_same_plots(frame, config, progress)
     hashes = _all_hashes(catalogues, config, progress)
     posters, copied_posters = near_same_posters(hashes, config, progress)
+    trailers, copied_trailers = same_trailers(catalogues, config, progress)
     return Duplicates(
         n_titles=len(frame),
         pairs={
@@ -74,8 +77,9 @@ def find_duplicates(
             "same_plot": plots,
             "quoted_plot": quotes,
             "same_poster": posters,
+            "same_trailer": trailers,
         },
-        placeholders=(*placeholders, *copied_texts, *copied_posters),
+        placeholders=(*placeholders, *copied_texts, *copied_posters, *copied_trailers),
         n_posters=len(hashes.row),
         n_broken_posters=hashes.n_broken,
         n_plain_posters=hashes.n_plain,

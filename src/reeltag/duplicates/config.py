@@ -12,10 +12,12 @@ import numpy.typing as npt
 from reeltag.config import check_range
 from reeltag.errors import ConfigError
 
-Kind = Literal["same_id", "same_film", "same_title", "same_plot", "quoted_plot", "same_poster"]
-KINDS: tuple[Kind, ...] = ("same_id", "same_film", "same_title", "same_plot", "quoted_plot", "same_poster")
+Kind = Literal["same_id", "same_film", "same_title", "same_plot", "quoted_plot", "same_poster", "same_trailer"]
+KINDS: tuple[Kind, ...] = (
+    "same_id", "same_film", "same_title", "same_plot", "quoted_plot", "same_poster", "same_trailer",
+)  # fmt: skip
 # the kinds that keep two titles in one group; two films may share title and year by chance
-GROUPING_KINDS: tuple[Kind, ...] = ("same_id", "same_film", "same_plot", "quoted_plot", "same_poster")
+GROUPING_KINDS: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind != "same_title")
 POSTER_BITS = 256
 
 
@@ -36,7 +38,8 @@ class DuplicateConfig:
         year_tolerance: Two titles with one name and one director are one film up to this difference in years.
         poster_distance: Greatest Hamming distance of two 256-bit perceptual hashes.
         posters: Compare the posters.
-        max_copies: A title, text or poster on more titles than this is a placeholder ("Plot unknown"): it is
+        trailers: Compare the trailers: copies of one file.
+        max_copies: A title, text, poster or trailer on more titles than this is a placeholder ("Plot unknown"): it is
             reported, not compared.
         max_shingle_titles: Shingles in more texts than this do not make two texts candidates. Two texts whose rarest
             shared shingles are all that common go unseen; in exchange templated texts cannot take forever.
@@ -50,6 +53,7 @@ class DuplicateConfig:
     year_tolerance: int = 1
     poster_distance: int = 48
     posters: bool = True
+    trailers: bool = True
     max_copies: int = 50
     max_shingle_titles: int = 1_000
     n_threads: int = 2
@@ -114,11 +118,11 @@ class Pairs:
 
 @dataclass(frozen=True, kw_only=True)
 class Placeholder:
-    """A title, text or poster that stands on too many titles to mean one film.
+    """A title, text, poster or trailer that stands on too many titles to mean one film.
 
     Attributes:
-        field: ``title``, ``plot``, ``outline`` or ``poster``.
-        example: The text, cut to a readable length, or the row number of one title with that poster.
+        field: ``title``, ``plot``, ``outline``, ``poster`` or ``trailer``.
+        example: The text, cut to a readable length, or the row number of one title with that poster or trailer.
         n_titles: On how many titles it stands.
     """
 

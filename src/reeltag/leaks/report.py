@@ -18,6 +18,7 @@ _NAMES: dict[Kind, str] = {
     "same_plot": "near-same plots",
     "quoted_plot": "a plot that quotes the other's",
     "same_poster": "near-same posters",
+    "same_trailer": "the same trailer",
 }
 # kinds that may be chance or say little of the labels: never serious on their own
 _CEILING: dict[Kind, Severity] = {"same_title": "note", "quoted_plot": "warning", "same_poster": "warning"}
