@@ -33,7 +33,7 @@ HAS_SOUND = [has and number % 4 == 0 for number, has in enumerate(HAS_TRAILER)]
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     made = Reader()
-    monkeypatch.setattr("reeltag.encoders.trailers.reader.ShotReader", made)
+    monkeypatch.setattr("reeltag.encoders.trailers.trailer_pass.ShotReader", made)
     monkeypatch.setitem(SHOT_EXPERTS["motion"], "shade", lambda _: Shade())
     monkeypatch.setitem(SHOT_EXPERTS["image"], "shade", lambda _: Shade())
     monkeypatch.setitem(SHOT_EXPERTS["audio"], "loudness", lambda _: Loudness())

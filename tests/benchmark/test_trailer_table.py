@@ -189,7 +189,7 @@ def test_unknown_rows_are_named_among_those_there_are(tmp_path: Path) -> None:
 @pytest.fixture
 def films(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalogue:
     """The sample with trailers whose brightness tells the genre; every third one is silent."""
-    monkeypatch.setattr("reeltag.encoders.trailers.reader.ShotReader", Reader())
+    monkeypatch.setattr("reeltag.encoders.trailers.trailer_pass.ShotReader", Reader())
     for modality in ("image", "motion"):
         monkeypatch.setitem(SHOT_EXPERTS[modality], "shade", lambda _: Shade())
     monkeypatch.setitem(SHOT_EXPERTS["audio"], "loudness", lambda _: Loudness())

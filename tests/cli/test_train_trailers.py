@@ -24,7 +24,7 @@ SHADE = ("--motion-encoder", "shade")
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     made = Reader()
-    monkeypatch.setattr("reeltag.encoders.trailers.reader.ShotReader", made)
+    monkeypatch.setattr("reeltag.encoders.trailers.trailer_pass.ShotReader", made)
     monkeypatch.setitem(SHOT_EXPERTS["motion"], "shade", lambda _: Shade())
     monkeypatch.setitem(SHOT_EXPERTS["audio"], "loudness", lambda _: Loudness())
     return made

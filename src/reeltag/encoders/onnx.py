@@ -15,12 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from reeltag.encoders.images import RGBImage
-from reeltag.encoders.onnx_card import OUTPUT, ImageCard, read_card
-from reeltag.encoders.onnx_session import open_session, run_errors
+from reeltag.encoders.onnx_card import ImageCard, read_card
+from reeltag.encoders.onnx_session import (
+    OUTPUT,
+    TOLERANCE,
+    check_embedding,
+    first_input,
+    open_session,
+    read_model,
+    run_session,
+)
 from reeltag.encoders.patches import averaged, cells_of, with_feature_map
 from reeltag.errors import EncoderError
-
-_TOLERANCE = 0.02  # of the length, and of the root mean square of the numbers
 
 
 class OnnxEncoder:
@@ -45,11 +51,7 @@ class OnnxEncoder:
 
     @cached_property
     def _model(self) -> bytes:
-        path = Path(self.folder) / self.card.file
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise EncoderError(f"{path}: the model of the card cannot be read ({error.strerror or error})") from None
+        return read_model(Path(self.folder) / self.card.file)
 
     @cached_property
     def _session(self) -> Any:
@@ -131,7 +133,7 @@ class OnnxEncoder:
         cells = _run(session, self.card, check_image(height, width)[None], name)
         vector = _run(session, self.card, check_image(height, width)[None])[0]
         if cells.ndim != 4 or not np.allclose(
-            cells[0].mean(axis=(1, 2)), vector, atol=_TOLERANCE * np.abs(vector).max()
+            cells[0].mean(axis=(1, 2)), vector, atol=TOLERANCE * np.abs(vector).max()
         ):
             raise EncoderError(f"{self.card.path}: the embedding is not the mean of the map of features '{name}'")
         return int(cells.shape[2]), int(cells.shape[3])
@@ -151,13 +153,10 @@ def check_image(height: int, width: int) -> npt.NDArray[np.uint8]:
 
 
 def _check_signature(session: Any, card: ImageCard) -> None:
-    outputs = [output.name for output in session.get_outputs()]
-    if OUTPUT not in outputs:
-        raise EncoderError(f"{card.path}: the model needs an output '{OUTPUT}'; outputs: {', '.join(outputs)}")
-    inputs = session.get_inputs()
     width, height = card.size
     fitting = (3, height, width) if card.layout == "NCHW" else (height, width, 3)
-    shape = inputs[0].shape[1:]
+    shape = first_input(session, card.path).shape[1:]
+    inputs = session.get_inputs()
     fits = len(shape) == 3 and all(not isinstance(n, int) or n == m for n, m in zip(shape, fitting, strict=True))
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not fits:
         got = "; ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
@@ -172,26 +171,12 @@ def _prove(session: Any, card: ImageCard) -> None:
         return
     width, height = card.size
     vector = _run(session, card, check_image(height, width)[None])[0]
-    length = float(np.linalg.norm(vector))
-    expected = np.array(card.test.first)
-    usual = max(length, card.test.length) / len(vector) ** 0.5
-    off = np.abs(vector[: len(expected)] - expected).max(initial=0)
-    if abs(length - card.test.length) > _TOLERANCE * card.test.length or off > _TOLERANCE * usual:
-        raise EncoderError(
-            f"{card.path}, field 'sanity.test_vector': the model and the preprocessing read from the card must give "
-            f"it; got length {length:.4f} for {card.test.length:.4f}, first numbers "
-            f"{np.round(vector[: len(expected)], 4).tolist()} for {list(card.test.first)}"
-        )
+    check_embedding(vector, card.test.first, card.test.length, card.path, "preprocessing")
 
 
 def _run(session: Any, card: ImageCard, pixels: npt.NDArray[np.uint8], output: str = OUTPUT) -> npt.NDArray[np.float32]:
     """Return an output of the model for some images; the embedding as (n, dim)."""
-    try:
-        (values,) = session.run([output], {session.get_inputs()[0].name: card.input_of(pixels)})
-    except run_errors() as error:
-        raise EncoderError(f"{card.path}: the model cannot be run ({error})") from None
-    result: npt.NDArray[np.float32] = np.asarray(values, np.float32)
-    return result.reshape(len(pixels), -1) if output == OUTPUT else result
+    return run_session(session, card.input_of(pixels), card.path, output)
 
 
 def _open(model: bytes, card: ImageCard) -> Any:

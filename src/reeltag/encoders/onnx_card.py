@@ -28,7 +28,6 @@ from reeltag.encoders.card_values import is_number, read_object, refuse
 from reeltag.encoders.images import RGBImage
 
 CARD = "model.json"
-OUTPUT = "embedding"
 _MAX_SIDE = 4096
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _PLAIN = re.compile(r"(\d+)x(\d+)")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.encoders.onnx_card import OUTPUT
+from reeltag.encoders.onnx_session import OUTPUT
 from reeltag.errors import EncoderError, MissingExtraError
 
 Place = tuple[float, float, float, float]  # left, top, right, bottom, as shares of an image's width and height

@@ -71,6 +71,36 @@ def quiet_loading() -> None:
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
+def transformers_class(name: str, owner: str) -> Any:
+    """Return a class of transformers; ``owner`` is who needs it, for messages.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+    """
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError("transformers", "text", owner) from None
+    return getattr(transformers, name)
+
+
+def load_network(name: str, folder: Path, owner: str) -> tuple[Any, list[str]]:
+    """Return a network of a class of transformers, in evaluation mode, and the names of weights its folder lacks.
+
+    Raises:
+        MissingExtraError: transformers is not installed.
+        EncoderError: The folder holds no such network; the message names it and ``owner``.
+    """
+    loader = transformers_class(name, owner)
+    quiet_loading()
+    device, dtype = device_and_precision()
+    try:
+        network, found = loader.from_pretrained(folder, local_files_only=True, dtype=dtype, output_loading_info=True)
+    except LOAD_ERRORS as error:
+        raise EncoderError(f"{owner}: cannot be loaded from {folder} ({error})") from None
+    return network.to(device).eval(), sorted(found["missing_keys"])
+
+
 def image_processor(name: str, folder: Path) -> Any:
     """Return a model's image processor, the one that works with Pillow; the other one needs torchvision."""
     import transformers

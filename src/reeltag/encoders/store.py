@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +25,11 @@ from reeltag.encoders.poster_pass import PosterPass
 from reeltag.encoders.ragged import RaggedShards, StoredSequences, write_ragged
 from reeltag.encoders.shards import Hashes, Shards, content_hashes, first_rows, write_shard
 from reeltag.encoders.trailers.contract import ShotExpert
+from reeltag.encoders.trailers.shots import ShotConfig
 from reeltag.encoders.trailers.trailer_pass import TrailerLog, TrailerStore
 from reeltag.errors import EncoderError
 from reeltag.features import TokenBlock
 from reeltag.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from reeltag.encoders.trailers.shots import ShotConfig
 
 SHARD_TEXTS = 1024
 SHARD_POSTERS = 256

@@ -38,7 +38,7 @@ IDS = [*SCRIPTS, "none"]
 @pytest.fixture
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     made = Reader()
-    monkeypatch.setattr("reeltag.encoders.trailers.reader.ShotReader", made)
+    monkeypatch.setattr("reeltag.encoders.trailers.trailer_pass.ShotReader", made)
     return made
 
 
@@ -283,7 +283,7 @@ def test_shots_are_decoded_while_experts_look_at_others(
                 coming.set()
             yield shot(number, 1)
 
-    monkeypatch.setattr("reeltag.encoders.trailers.reader.ShotReader", read)
+    monkeypatch.setattr("reeltag.encoders.trailers.trailer_pass.ShotReader", read)
     (block,) = encode(store, films, Waits(), ids=["a"])
     assert rows(block) == [[1] * 2 * BATCH_SHOTS]
 

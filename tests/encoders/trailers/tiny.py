@@ -51,4 +51,5 @@ def save_videomae(folder: Path, *, seed: int = 0, classifier: bool = True) -> Pa
 
 def in_single_precision(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     """Let the experts of a module run in float32 on the CPU, whatever the machine has."""
-    monkeypatch.setattr(f"reeltag.encoders.trailers.{module}.device_and_precision", lambda: ("cpu", torch.float32))
+    for place in ("pretrained", f"trailers.{module}"):  # what loads the network, and what names its precision
+        monkeypatch.setattr(f"reeltag.encoders.{place}.device_and_precision", lambda: ("cpu", torch.float32))

@@ -29,7 +29,6 @@ from reeltag.encoders.trailers.mel import Floats, MelRecipe
 from reeltag.errors import EncoderError
 
 CARD = "model.json"
-OUTPUT = "embedding"
 _NUMBER = r"(\d+(?:\.\d+)?(?:e-?\d+)?)"
 _PREEMPHASIS = re.compile(rf"y\[i\] = x\[i\+1\] - {_NUMBER} \* x\[i\](?: \(.*\))?")
 _WINDOW = re.compile(r"Hann, (symmetric|periodic)\b.*?, length (\d+)\b.*?(?:zero padded to (\d+) in the middle\b.*)?")

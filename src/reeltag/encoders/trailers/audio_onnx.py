@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reeltag.encoders.onnx_session import open_session, run_errors
-from reeltag.encoders.trailers.audio_card import OUTPUT, AudioCard, read_audio_card
+from reeltag.encoders.onnx_session import check_embedding, first_input, open_session, read_model, run_session
+from reeltag.encoders.trailers.audio_card import AudioCard, read_audio_card
 from reeltag.encoders.trailers.contract import Shot
 from reeltag.encoders.trailers.mel import Floats
 from reeltag.encoders.trailers.sound_windows import Sound, lengthened, sounds_of, windows
@@ -20,7 +20,6 @@ from reeltag.errors import EncoderError
 
 _REVISION = 1
 _MEL_TOLERANCE = 0.01  # of the numbers of the input, whose spread is about 0.5
-_TOLERANCE = 0.02  # of the length of an embedding, and of the root mean square of its numbers
 
 
 class OnnxSoundExpert:
@@ -46,11 +45,7 @@ class OnnxSoundExpert:
 
     @cached_property
     def _model(self) -> bytes:
-        path = Path(self.folder) / self.card.file
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise EncoderError(f"{path}: the model of the card cannot be read ({error.strerror or error})") from None
+        return read_model(Path(self.folder) / self.card.file)
 
     @cached_property
     def _session(self) -> Any:
@@ -70,7 +65,7 @@ class OnnxSoundExpert:
     def dim(self) -> int:
         """Width of the vectors; opens the model."""
         silence = np.zeros((1, 1, len(self.card.recipe.basis), self.card.least_frames), np.float32)
-        return int(_run(self._session, self.card, silence).shape[1])
+        return int(run_session(self._session, silence, self.card.path).shape[1])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -99,18 +94,15 @@ class OnnxSoundExpert:
         card = self.card
         long_enough = lengthened(sound, card.recipe.shortest(card.least_frames))
         parts = windows(long_enough, card.recipe.longest(card.frames))
-        vectors = [_run(self._session, card, card.recipe(part)[None, None])[0] for part in parts]
+        vectors = [run_session(self._session, card.recipe(part)[None, None], card.path)[0] for part in parts]
         mean: Floats = np.mean(vectors, axis=0)
         return mean
 
 
 def _check_signature(session: Any, card: AudioCard) -> None:
-    outputs = [output.name for output in session.get_outputs()]
-    if OUTPUT not in outputs:
-        raise EncoderError(f"{card.path}: the model needs an output '{OUTPUT}'; outputs: {', '.join(outputs)}")
-    inputs = session.get_inputs()
     n_mels = len(card.recipe.basis)
-    shape = inputs[0].shape[1:]
+    shape = first_input(session, card.path).shape[1:]
+    inputs = session.get_inputs()
     fits = len(shape) == 3 and all(not isinstance(n, int) or n == m for n, m in zip(shape, (1, n_mels), strict=False))
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not fits:
         got = "; ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
@@ -140,17 +132,8 @@ def _prove(session: Any, card: AudioCard) -> None:
                 f"{card.path}, field 'sanity.test_vector.mel.mel_{shown_name}': the recipe read from the card must "
                 f"give it; got {found if found is None else round(found, 4)} for {expected}"
             )
-    vector = _run(session, card, mel[None, None])[0]
-    length = float(np.linalg.norm(vector))
-    first = np.array(card.test.first)
-    usual = max(length, card.test.length) / len(vector) ** 0.5
-    off = np.abs(vector[: len(first)] - first).max(initial=0)
-    if abs(length - card.test.length) > _TOLERANCE * card.test.length or off > _TOLERANCE * usual:
-        raise EncoderError(
-            f"{card.path}, field 'sanity.test_vector': the model and the recipe read from the card must give it; got "
-            f"length {length:.4f} for {card.test.length:.4f}, first numbers "
-            f"{np.round(vector[: len(first)], 4).tolist()} for {list(card.test.first)}"
-        )
+    vector = run_session(session, mel[None, None], card.path)[0]
+    check_embedding(vector, card.test.first, card.test.length, card.path, "recipe")
 
 
 def _mel_number(mel: Floats, name: str | tuple[int, int]) -> float | None:
@@ -158,12 +141,3 @@ def _mel_number(mel: Floats, name: str | tuple[int, int]) -> float | None:
     if isinstance(name, tuple):
         return float(mel[name]) if name[0] < mel.shape[0] and name[1] < mel.shape[1] else None
     return {"mean": float(mel.mean()), "std": float(mel.std()), "min": float(mel.min()), "max": float(mel.max())}[name]
-
-
-def _run(session: Any, card: AudioCard, mel: Floats) -> npt.NDArray[np.float32]:
-    """Return the embeddings of inputs (n, 1, n_mels, n_frames), (n, dim)."""
-    try:
-        (values,) = session.run([OUTPUT], {session.get_inputs()[0].name: mel})
-    except run_errors() as error:
-        raise EncoderError(f"{card.path}: the model cannot be run ({error})") from None
-    return np.asarray(values, np.float32).reshape(len(mel), -1)

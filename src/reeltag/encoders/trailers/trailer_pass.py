@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,12 @@ from reeltag.encoders.images import decoding_threads
 from reeltag.encoders.ragged import RaggedShards, write_ragged
 from reeltag.encoders.shards import HASH_BYTES, Index, as_hashes
 from reeltag.encoders.trailers.contract import Shot, ShotExpert
+from reeltag.encoders.trailers.reader import ShotReader
 from reeltag.encoders.trailers.sequences import ALL_SHOTS, ShotSequences
-from reeltag.errors import EncoderError
+from reeltag.encoders.trailers.shots import ShotConfig
+from reeltag.errors import EncoderError, MediaError
 from reeltag.features import TokenBlock
 from reeltag.progress import Progress, silent
-
-if TYPE_CHECKING:
-    from reeltag.encoders.trailers.shots import ShotConfig
 
 BATCH_BYTES = 32 << 20  # of shots that experts are shown at once,
 BATCH_SHOTS = 16  # and how many of them at most
@@ -190,9 +189,6 @@ class _Pass:
 
     def _compute(self, path: Path, key: bytes, lacking: Mapping[Path, ShotExpert]) -> None:
         """Let experts look at the shots of a file, and write what they make of them; or why there are none."""
-        from reeltag.encoders.trailers.reader import ShotReader
-        from reeltag.errors import MediaError
-
         with self._lock:
             dims = {folder: expert.dim for folder, expert in lacking.items()}  # opens the models, one after the other
         parts: dict[Path, list[npt.NDArray[np.float16]]] = {folder: [] for folder in lacking}

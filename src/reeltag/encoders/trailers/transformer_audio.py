@@ -22,12 +22,13 @@ from reeltag.encoders.pretrained import (
     check_complete,
     device_and_precision,
     folder_fingerprint,
+    load_network,
     model_folder,
-    quiet_loading,
+    transformers_class,
 )
 from reeltag.encoders.trailers.contract import Shot
 from reeltag.encoders.trailers.sound_windows import Sound, lengthened, sounds_of, windows
-from reeltag.errors import EncoderError, MissingExtraError
+from reeltag.errors import EncoderError
 
 Floats = npt.NDArray[np.float32]
 
@@ -69,7 +70,7 @@ class AstExpert:
     @cached_property
     def _network(self) -> Any:
         _check_kind(self._folder, ("audio-spectrogram-transformer",), self._owner)
-        network, missing = _opened_network("ASTModel", self._folder, self._owner)
+        network, missing = load_network("ASTModel", self._folder, self._owner)
         check_complete(self._owner, self._folder, missing)
         return network
 
@@ -141,7 +142,7 @@ class ClapExpert:
     def _network(self) -> Any:
         kind = _check_kind(self._folder, ("clap", "clap_audio_model"), self._owner)
         loader = "ClapModel" if kind == "clap" else "ClapAudioModelWithProjection"
-        network, missing = _opened_network(loader, self._folder, self._owner)
+        network, missing = load_network(loader, self._folder, self._owner)
         check_complete(self._owner, self._folder, [name for name in missing if name.startswith(_CLAP_READ)])
         return network
 
@@ -211,7 +212,7 @@ def _means(
 
 def _opened(name: str, folder: Path, owner: str) -> Any:
     """Return a feature extractor of transformers."""
-    loader = _loader(name, owner)
+    loader = transformers_class(name, owner)
     try:
         return loader.from_pretrained(folder, local_files_only=True)
     except LOAD_ERRORS as error:
@@ -220,7 +221,7 @@ def _opened(name: str, folder: Path, owner: str) -> Any:
 
 def _check_kind(folder: Path, kinds: tuple[str, ...], owner: str) -> str:
     """Return what kind of model a folder holds, which must be one of some."""
-    loader = _loader("AutoConfig", owner)
+    loader = transformers_class("AutoConfig", owner)
     try:
         kind = str(loader.from_pretrained(folder, local_files_only=True).model_type)
     except LOAD_ERRORS as error:
@@ -228,23 +229,3 @@ def _check_kind(folder: Path, kinds: tuple[str, ...], owner: str) -> str:
     if kind not in kinds:
         raise EncoderError(f"{owner}: must be a model of type {' or '.join(kinds)}; {folder} holds a {kind!r}")
     return kind
-
-
-def _opened_network(name: str, folder: Path, owner: str) -> tuple[Any, list[str]]:
-    """Return a network of transformers, in evaluation mode, and the weights that its folder lacks."""
-    loader = _loader(name, owner)
-    quiet_loading()
-    device, dtype = device_and_precision()
-    try:
-        network, found = loader.from_pretrained(folder, local_files_only=True, dtype=dtype, output_loading_info=True)
-    except LOAD_ERRORS as error:
-        raise EncoderError(f"{owner}: cannot be loaded from {folder} ({error})") from None
-    return network.to(device).eval(), sorted(found["missing_keys"])
-
-
-def _loader(name: str, owner: str) -> Any:
-    try:
-        import transformers
-    except ImportError:
-        raise MissingExtraError("transformers", "text", owner) from None
-    return getattr(transformers, name)

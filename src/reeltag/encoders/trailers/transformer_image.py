@@ -18,10 +18,11 @@ from reeltag.encoders.pretrained import (
     check_complete,
     device_and_precision,
     folder_fingerprint,
+    load_network,
     model_folder,
-    quiet_loading,
+    transformers_class,
 )
-from reeltag.errors import EncoderError, MissingExtraError
+from reeltag.errors import EncoderError
 
 
 class TransformerImageEncoder:
@@ -48,25 +49,17 @@ class TransformerImageEncoder:
     def _loaded(self) -> tuple[Any, Any, bool]:
         """The image processor, the network, and whether its pooler was trained."""
         owner = f"image encoder 'transformer:{self.model}'"
+        processors = transformers_class("AutoImageProcessor", owner)
         try:
-            import transformers
-        except ImportError:
-            raise MissingExtraError("transformers", "text", owner) from None
-        quiet_loading()
-        device, dtype = device_and_precision()
-        try:
-            processors: Any = transformers.AutoImageProcessor  # not typed
             processor = processors.from_pretrained(self._folder, local_files_only=True, backend="pil")
-            network, found = transformers.AutoModel.from_pretrained(
-                self._folder, local_files_only=True, dtype=dtype, output_loading_info=True
-            )
         except LOAD_ERRORS as error:
             raise EncoderError(f"{owner}: cannot be loaded from {self._folder} ({error})") from None
+        network, lacking = load_network("AutoModel", self._folder, owner)
         if network.main_input_name != "pixel_values":
             raise EncoderError(f"{owner}: must be a model of images alone; {network.config.model_type!r} is not")
-        missing = [name for name in found["missing_keys"] if not name.startswith("pooler.")]
+        missing = [name for name in lacking if not name.startswith("pooler.")]
         check_complete(owner, self._folder, missing)
-        return processor, network.to(device).eval(), len(missing) == len(found["missing_keys"])
+        return processor, network, len(missing) == len(lacking)
 
     @cached_property
     def dim(self) -> int:

@@ -12,17 +12,17 @@ import numpy.typing as npt
 import torch
 
 from reeltag.encoders.pretrained import (
-    LOAD_ERRORS,
     check_complete,
     device_and_precision,
     folder_fingerprint,
+    load_network,
     model_folder,
-    quiet_loading,
+    transformers_class,
 )
 from reeltag.encoders.trailers.contract import Frames, Shot
 from reeltag.encoders.trailers.frames import evenly
 from reeltag.encoders.trailers.picture_recipe import PictureRecipe, read_recipe
-from reeltag.errors import EncoderError, MissingExtraError
+from reeltag.errors import EncoderError
 
 _REVISION = 1
 _N_FRAMES = 16  # of a model that does not say
@@ -54,23 +54,13 @@ class VideoTransformerExpert:
     @cached_property
     def _loaded(self) -> tuple[PictureRecipe, Any]:
         owner = f"motion expert 'video:{self.model}'"
-        try:
-            from transformers import AutoModel
-        except ImportError:
-            raise MissingExtraError("transformers", "text", owner) from None
-        quiet_loading()
-        device, dtype = device_and_precision()
+        _ = transformers_class("AutoModel", owner)  # a missing package is named before a missing file
         recipe = read_recipe(self._folder)
-        try:
-            network, found = AutoModel.from_pretrained(
-                self._folder, local_files_only=True, dtype=dtype, output_loading_info=True
-            )
-        except LOAD_ERRORS as error:
-            raise EncoderError(f"{owner}: cannot be loaded from {self._folder} ({error})") from None
+        network, missing = load_network("AutoModel", self._folder, owner)
         if network.main_input_name not in _INPUTS or clip_length(network.config, 0) == 0:
             raise EncoderError(f"{owner}: must be a model of video; {network.config.model_type!r} is not")
-        check_complete(owner, self._folder, found["missing_keys"])
-        return recipe, network.to(device).eval()
+        check_complete(owner, self._folder, missing)
+        return recipe, network
 
     @property
     def n_frames(self) -> int:
