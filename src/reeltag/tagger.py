@@ -285,7 +285,7 @@ class Tagger:
             people=people,
             attention=attention_evidence(fitted.model, features),
             poster=poster_evidence(fitted.speaker, fitted.pipeline, self.store, features, film, names, shown),
-            neighbours=fitted.neighbours.nearest(fitted.model.embed(features)[0], title_id, n_neighbours),
+            neighbours=fitted.neighbours.nearest(self.embed(features)[0], title_id, n_neighbours),
             added=fitted.added_evidence(features, [names[c] for c in shown], n_neighbours),
         )
 

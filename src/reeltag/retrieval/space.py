@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 import reeltag
 from reeltag.catalogue import FIELDS, PEOPLE_FIELDS, Catalogue
 from reeltag.errors import ArtefactError, CatalogueError, FeatureError, shown
-from reeltag.features import Rows
+from reeltag.features import Features, Rows
 from reeltag.files import atomic_folder, check_replaceable, write_json
 from reeltag.pipeline import read_texts
 from reeltag.progress import Progress, silent
@@ -111,7 +111,7 @@ class Space:
             part = catalogue.take(range(start, min(start + _PART, len(catalogue))))
             features = tagger.features(part)
             vectors.append(unit_rows(tagger.embed(features)))
-            found, told = _labels(tagger, part, tagger.predict_proba(features))
+            found, told = _labels(tagger, part, features)
             labels += found
             known.append(told)
             progress("titles embedded", start + len(part), len(catalogue))
@@ -316,14 +316,17 @@ def _words(catalogue: Catalogue, fields: tuple[str, ...]) -> pl.Series:
     return catalogue.frame.select(words=pl.concat_list(lists).list.unique(maintain_order=True))["words"]
 
 
-def _labels(tagger: Tagger, titles: Catalogue, probabilities: Matrix) -> tuple[list[list[str]], npt.NDArray[np.bool_]]:
+def _labels(tagger: Tagger, titles: Catalogue, features: Features) -> tuple[list[list[str]], npt.NDArray[np.bool_]]:
     """Return the known labels, or those predicted, and which titles' labels are known."""
     field = tagger.labels.config.field
     there = titles.has(field) or field in FIELDS
     lists = titles.lists(field) if there else [[]] * len(titles)
     targets, known = tagger.labels.encode_sparse(lists)
-    applies = np.greater_equal(probabilities, tagger.fitted.thresholds())
-    return tagger.labels.decode(np.where(known[:, None], targets.toarray() > 0, applies)), known
+    applies = targets.toarray() > 0
+    if not known.all():
+        probabilities = tagger.predict_proba(features.take(~known))
+        applies[~known] = probabilities >= tagger.fitted.thresholds()
+    return tagger.labels.decode(applies), known
 
 
 def _read_by(tagger: Tagger) -> tuple[str, ...]:

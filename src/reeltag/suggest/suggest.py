@@ -101,7 +101,7 @@ def suggest(
         raise SplitError(f"{catalogue.source}: all {len(catalogue):,} titles have labels in '{field}'{more}")
     asked = catalogue.take(np.concatenate([rows, labelled]))
     features = tagger.features(asked, progress=progress)
-    vectors = tagger.fitted.model.embed(features)
+    vectors = tagger.embed(features)
     learned = tagger.fitted.neighbours.vectors.astype(np.float32)
     candidates = Candidates(
         probabilities=tagger.predict_proba(features.take(range(len(rows)))),

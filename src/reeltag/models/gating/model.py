@@ -73,12 +73,18 @@ class GatingModel(NetworkModel):
             )
         return self
 
+    @torch.inference_mode()
     def embed(self, features: Features) -> npt.NDArray[np.float32]:
         """Return unit vectors (n_titles, dim) of the fine-grained space, or of the coarse one when there is no other.
 
-        A title of which nothing is known is a vector of zeros.
+        A title of which nothing is known is a vector of zeros. They are computed in single precision: likeness is told
+        by small differences.
         """
-        return self.embed_coarse(features) if self._fine is None else self._embedded(self._fine, features)
+        if self._fine is None:
+            return self.embed_coarse(features)
+        parts = parts_of(len(features), tokens=self._fitted_layout().n_tokens > 0)
+        found = [self._fine(self._rows(features.take(part)).take(slice(None))).fused for part in parts]
+        return np.asarray(torch.cat(found).numpy(), np.float32)
 
     def embed_coarse(self, features: Features) -> npt.NDArray[np.float32]:
         """Return unit vectors (n_titles, dim) of the coarse space, in which genres lie apart."""
@@ -117,10 +123,3 @@ class GatingModel(NetworkModel):
             load_parameters(fine, load_file(folder / _FINE), _FINE)
             model._fine = fine.eval()
         return model
-
-    @torch.inference_mode()
-    def _embedded(self, network: FineNetwork, features: Features) -> npt.NDArray[np.float32]:
-        """Return what a network makes of titles, in single precision: likeness is told by small differences."""
-        parts = parts_of(len(features), tokens=self._fitted_layout().n_tokens > 0)
-        found = [network.forward(self._rows(features.take(part)).take(slice(None))).fused for part in parts]
-        return np.asarray(torch.cat(found).numpy(), np.float32)
